@@ -1,0 +1,122 @@
+package openai
+
+import (
+	"context"
+	"io"
+	"mime"
+	"net/http"
+
+	"github.com/openai/openai-go/v3/option"
+	"github.com/openai/openai-go/v3/responses"
+
+	"github.com/sluicedev/sluice/pkg/llm"
+)
+
+// What one call may bring in, in bytes. An error's body is cut there, an answer is refused: half of it is no answer.
+const (
+	maxAnswer    = 32 << 20
+	maxErrorBody = 64 << 10
+)
+
+// Config says where to call and with which credential.
+type Config struct {
+	BaseURL string // such as https://api.openai.com/v1, which is the default
+	APIKey  string // sent as a bearer token; none is sent when empty
+
+	// HTTPClient replaces the package's own, which allows thousands of calls at once and follows no redirect.
+	HTTPClient *http.Client
+}
+
+// Client makes calls to one provider with one credential. It is safe for concurrent use; nothing has to be closed.
+type Client struct {
+	responses responses.ResponseService
+	apiKey    string
+}
+
+var _ llm.Provider = (*Client)(nil)
+
+// New returns a client. It touches neither the network nor the environment.
+func New(c Config) *Client {
+	if c.HTTPClient == nil {
+		c.HTTPClient = newHTTPClient()
+	}
+	options := []option.RequestOption{
+		option.WithEnvironmentProduction(), // the SDK's own base URL, unless the next option replaces it
+		option.WithHTTPClient(c.HTTPClient),
+		option.WithMaxRetries(0),
+		option.WithMiddleware(limitBody),
+	}
+	if c.BaseURL != "" {
+		options = append(options, option.WithBaseURL(c.BaseURL))
+	}
+	if c.APIKey != "" {
+		options = append(options, option.WithAPIKey(c.APIKey))
+	}
+	return &Client{responses: responses.NewResponseService(options...), apiKey: c.APIKey}
+}
+
+// Call implements llm.Provider.
+func (c *Client) Call(ctx context.Context, r llm.Request) (*llm.Response, error) {
+	body, err := prepare(r)
+	if err != nil {
+		return nil, c.error(llm.Error{Kind: llm.Invalid, Message: err.Error(), Err: err})
+	}
+	sending, cancel := context.WithCancel(ctx)
+	defer cancel()
+	res, err := c.send(sending, r.ID, body)
+	if res == nil {
+		return nil, c.error(noAnswer(ctx, err))
+	}
+	defer func() { _ = res.Body.Close() }()
+
+	a := &answer{Response: res, started: r.Started, cancel: cancel}
+	got, failure := a.read(ctx)
+	if failure != nil {
+		failure.Status = res.StatusCode
+		failure.Header = res.Header
+		failure.RequestID = a.requestID()
+		return nil, c.error(*failure)
+	}
+	return got, nil
+}
+
+// send makes the request. A response, whatever its status, makes err meaningless: the SDK's errors are lossy, and on some
+// bodies ("error" being a string) not even its own type.
+func (c *Client) send(ctx context.Context, id string, body []byte) (*http.Response, error) {
+	var res *http.Response
+	options := []option.RequestOption{
+		option.WithRequestBody("application/json", body),
+		option.WithResponseBodyInto(&res), // leaves the body of a 2xx unread
+		option.WithResponseInto(&res),     // set in spite of an error
+	}
+	if id != "" {
+		options = append(options, option.WithHeader("X-Client-Request-Id", id))
+	}
+	_, err := c.responses.New(ctx, responses.ResponseNewParams{}, options...)
+	return res, err
+}
+
+func (c *Client) error(e llm.Error) *llm.Error { return llm.NewError(e, c.apiKey) }
+
+// limitBody bounds what a response can make this process hold.
+func limitBody(req *http.Request, next option.MiddlewareNext) (*http.Response, error) {
+	res, err := next(req)
+	if res == nil || err != nil {
+		return res, err
+	}
+	if res.StatusCode < http.StatusBadRequest {
+		res.Body = http.MaxBytesReader(nil, res.Body, maxAnswer)
+	} else {
+		res.Body = struct {
+			io.Reader
+			io.Closer
+		}{io.LimitReader(res.Body, maxErrorBody), res.Body}
+	}
+	return res, nil
+}
+
+// isStream tells an event stream by its content type.
+func isStream(h http.Header) bool {
+	mediaType, _, err := mime.ParseMediaType(h.Get("Content-Type"))
+	return err == nil && mediaType == "text/event-stream"
+}
