@@ -1,0 +1,137 @@
+package queue
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+)
+
+// Claim asks for jobs of one line.
+type Claim struct {
+	ID       uuid.UUID // made by the worker, so that it can look for a claim whose reply was lost
+	Worker   string
+	Line     string
+	Types    []string        // that the worker has a handler for; no other is claimed
+	Timeouts []time.Duration // of Types, in their order
+	Grace    time.Duration   // added to the time-out: the deadline after which the lease ends by itself
+	Limit    int
+	Gate     Gate
+}
+
+// Gate is what the worker believes of the line's upstream. The claim's own statement checks it, so that a claim that
+// raced with the breaker takes nothing. The zero Gate is for a line that is not paced.
+type Gate struct {
+	Upstream   string    // "": not paced
+	Generation int64     // the breaker must be closed, in this generation
+	Probe      uuid.UUID // or this must be the permit in force
+	Except     uuid.UUID // leave this job alone: the previous probe's
+}
+
+// Claimed is a job with the lease that its worker holds from now on.
+type Claimed struct {
+	ID          uuid.UUID
+	Tenant      string
+	Type        string
+	Payload     json.RawMessage
+	Attempts    int
+	MaxAttempts int
+	Lease       int64
+	Upstream    *string
+	HeldAt      *time.Time
+	StartedAt   time.Time
+}
+
+// The narrow rows are locked first, with SKIP LOCKED, and are gone whatever their jobs say: a row whose job is not
+// queued any more is an orphan. The two arrays keep the planner on the primary keys whatever its statistics say.
+const claimSQL = `
+with gate as materialized (
+    select from upstreams u
+    where u.name = $8 and case when $10::uuid is null then u.state = 'closed' and u.generation = $9 else u.probe_id = $10 end
+    union all
+    select where $8 = ''
+), picked as materialized (
+    select ctid, job_id from ready
+    where line = $3 and type = any ($4)
+      and (expires_at is null or expires_at > now())
+      and job_id is distinct from $11::uuid
+      and exists (select from gate)
+    order by priority, seq
+    limit $7
+    for update skip locked
+), gone as (
+    delete from ready where ctid = any (array(select ctid from picked))
+), job as (
+    update jobs j set state = 'running', lease = j.lease + 1, worker = $2, started_at = now(), updated_at = now(),
+        deadline_at = now() + t.timeout + $6
+    from unnest($4::text[], $5::interval[]) as t(type, timeout)
+    where j.id = any (array(select job_id from picked)) and j.state = 'queued' and j.type = t.type
+    returning j.*
+), attempt as (
+    insert into attempts (job_id, number, worker, upstream, started_at)
+    select id, lease, worker, upstream, started_at from job
+), claim as (
+    insert into claims (id, worker, line, job_ids, leases, deadline_at)
+    select $1, $2, $3, array_agg(id), array_agg(lease), max(deadline_at) from job having count(*) > 0
+)
+select id, tenant, type, payload, attempts, max_attempts, lease, upstream, held_at, started_at
+from job
+order by priority, seq`
+
+// Claim takes up to Limit queued jobs of a line, in the order of their priority and place, and gives the worker their
+// leases. They are durable when it returns. On an error it is unclear whether anything was claimed: see GiveBack.
+func (q *Queue) Claim(ctx context.Context, c Claim) ([]Claimed, error) {
+	rows, err := q.db.Query(ctx, claimSQL, c.ID, c.Worker, c.Line, c.Types, c.Timeouts, c.Grace, c.Limit,
+		c.Gate.Upstream, c.Gate.Generation, orNil(c.Gate.Probe), orNil(c.Gate.Except))
+	if err != nil {
+		return nil, fmt.Errorf("claim: %w", err)
+	}
+	jobs, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Claimed])
+	if err != nil {
+		return nil, fmt.Errorf("claim: %w", err)
+	}
+	return jobs, nil
+}
+
+const claimOfSQL = `
+select u.job_id, u.lease
+from claims c, unnest(c.job_ids, c.leases) as u(job_id, lease)
+where c.id = $1 and c.worker = $2`
+
+// GiveBack undoes a claim whose reply was lost: its jobs are queued again, uncharged. It tells whether the claim was
+// there. If it was not, its statement may still be under way: ask again until the worker's statements have timed out.
+func (q *Queue) GiveBack(ctx context.Context, worker string, claim uuid.UUID) (bool, error) {
+	rows, err := q.db.Query(ctx, claimOfSQL, claim, worker)
+	if err != nil {
+		return false, fmt.Errorf("give back: %w", err)
+	}
+	ends, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (End, error) {
+		e := End{Outcome: Interrupted, State: Queued, Error: "the reply to the claim was lost"}
+		return e, r.Scan(&e.JobID, &e.Lease)
+	})
+	if err != nil || len(ends) == 0 {
+		return false, wrap("give back", err)
+	}
+	if _, err := q.End(ctx, worker, ends...); err != nil {
+		return false, fmt.Errorf("give back: %w", err)
+	}
+	return true, q.Forget(ctx, claim)
+}
+
+const forgetSQL = `delete from claims where id = any ($1)`
+
+// Forget drops claims whose jobs have all ended. Until then they only cost a row: rescue leaves ended jobs alone.
+func (q *Queue) Forget(ctx context.Context, claims ...uuid.UUID) error {
+	_, err := q.db.Exec(ctx, forgetSQL, claims)
+	return wrap("forget claims", err)
+}
+
+func wrap(operation string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", operation, err)
+}

@@ -1,0 +1,106 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Counts is how many jobs are in each state. All are exact as of one moment, unless jobs were deleted by hand: deletes
+// of ended jobs are not counted.
+type Counts struct {
+	Queued, Running, Delayed, Failed, Done, Cancelled int64
+	OldestQueued                                      time.Duration // 0 where nothing is queued
+}
+
+// Live jobs are counted in the narrow tables, ended ones from their deltas: none of it reads the history.
+const countsSQL = `
+select
+    q.n, q.oldest,
+    (select count(*) from claims c, unnest(c.job_ids, c.leases) as u(job_id, lease)
+        join jobs j on j.id = u.job_id and j.lease = u.lease
+        where j.worker = c.worker and ($1 = '' or j.tenant = $1)),
+    (select count(*) from delayed where $1 = '' or tenant = $1),
+    e.failed, e.done, e.cancelled
+from (select count(*) as n, coalesce(extract(epoch from clock_timestamp() - min(since)), 0)::float8 as oldest
+      from ready where $1 = '' or tenant = $1) q,
+     (select coalesce(sum(n) filter (where state = 'failed'), 0)::bigint as failed,
+             coalesce(sum(n) filter (where state = 'done'), 0)::bigint as done,
+             coalesce(sum(n) filter (where state = 'cancelled'), 0)::bigint as cancelled
+      from ended_counts where $1 = '' or tenant = $1) e`
+
+// Counts counts a tenant's jobs; "" counts everybody's.
+func (q *Queue) Counts(ctx context.Context, tenant string) (Counts, error) {
+	var c Counts
+	var oldest float64
+	err := q.db.QueryRow(ctx, countsSQL, tenant).
+		Scan(&c.Queued, &oldest, &c.Running, &c.Delayed, &c.Failed, &c.Done, &c.Cancelled)
+	c.OldestQueued = time.Duration(max(0, oldest) * float64(time.Second))
+	return c, wrap("count jobs", err)
+}
+
+const inFlightSQL = `
+select c.line, count(*)
+from claims c, unnest(c.job_ids, c.leases) as u(job_id, lease)
+join jobs j on j.id = u.job_id and j.lease = u.lease
+where j.worker = c.worker
+group by c.line`
+
+// InFlight counts the running jobs of each line.
+func (q *Queue) InFlight(ctx context.Context) (map[string]int64, error) {
+	return q.byLine(ctx, inFlightSQL)
+}
+
+// Looks at one row a line: a loose index scan.
+const waitingSQL = `
+with recursive lines as (
+    (select line from ready order by line limit 1)
+    union all
+    select (select r.line from ready r where r.line > lines.line order by r.line limit 1) from lines where lines.line is not null
+)
+select line, 1::bigint from lines where line is not null`
+
+// Waiting names the lines in which anybody is queued.
+func (q *Queue) Waiting(ctx context.Context) (map[string]int64, error) {
+	return q.byLine(ctx, waitingSQL)
+}
+
+func (q *Queue) byLine(ctx context.Context, sql string) (map[string]int64, error) {
+	rows, err := q.db.Query(ctx, sql)
+	if err != nil {
+		return nil, fmt.Errorf("count by line: %w", err)
+	}
+	counts := map[string]int64{}
+	var line string
+	var n int64
+	_, err = pgx.ForEachRow(rows, []any{&line, &n}, func() error {
+		counts[line] = n
+		return nil
+	})
+	return counts, wrap("count by line", err)
+}
+
+const positionSQL = `
+select count(*) from (
+    select from ready where line = $1 and (priority, seq) < ($2::smallint, $3::bigint) limit $4
+) ahead`
+
+// Position counts the jobs ahead of a queued one in its line, up to MaxPosition.
+func (q *Queue) Position(ctx context.Context, job Job) (ahead int, err error) {
+	err = q.db.QueryRow(ctx, positionSQL, job.Line(), job.Priority, job.seq, MaxPosition).Scan(&ahead)
+	return ahead, wrap("position", err)
+}
+
+// Served tells whether a living worker has a handler for the type.
+func (q *Queue) Served(ctx context.Context, jobType string) (served bool, err error) {
+	err = q.db.QueryRow(ctx, `select exists (select from workers where $1 = any (types))`, jobType).Scan(&served)
+	return served, wrap("look for a worker", err)
+}
+
+// Backlog counts the queued jobs that could start now, over all tenants.
+func (q *Queue) Backlog(ctx context.Context) (n int64, err error) {
+	err = q.db.QueryRow(ctx, `select runnable_backlog()`).Scan(&n)
+	return n, wrap("count the backlog", err)
+}

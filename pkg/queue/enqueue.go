@@ -1,0 +1,378 @@
+package queue
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sluicedev/sluice/pkg/jobtype"
+	"github.com/sluicedev/sluice/pkg/pg"
+	"github.com/sluicedev/sluice/pkg/strictjson"
+)
+
+// NewJob is a job to enqueue. Nil and "" mean the type's default.
+type NewJob struct {
+	Tenant         string
+	Type           string
+	Payload        json.RawMessage // kept byte for byte
+	Priority       *int
+	MaxAttempts    *int
+	ScheduledAt    *time.Time     // not before; a past time means now
+	Delay          *time.Duration // the same, from the database's now; excludes ScheduledAt
+	IdempotencyKey string         // names the request within the tenant for as long as the job exists
+	CallbackURL    string
+}
+
+// Enqueued tells what became of a NewJob. Replayed: its key named an earlier job, and this is that one.
+type Enqueued struct {
+	ID       uuid.UUID
+	State    State
+	Line     string // who it waits with: for Bell
+	Replayed bool
+}
+
+// Enqueue accepts jobs, all or none, and answers in their order. When it returns without an error they are durable.
+// *Invalid names the first job and field out of bounds, *KeyReused a key that came before with another request. The same
+// key within one call, or in calls at the same moment, makes one job.
+func (q *Queue) Enqueue(ctx context.Context, jobs ...NewJob) ([]Enqueued, error) {
+	rows, err := q.rows(jobs)
+	if err != nil {
+		return nil, err
+	}
+	first, err := firstOfKey(rows)
+	if err != nil {
+		return nil, err
+	}
+	var made []Enqueued
+	if !slices.ContainsFunc(rows, func(r row) bool { return r.key != nil }) {
+		made, err = insert(ctx, q.db, rows)
+	} else {
+		made, err = q.insertKeyed(ctx, rows, first)
+	}
+	var invalid *Invalid
+	var reused *KeyReused
+	switch {
+	case err == nil:
+		return made, nil
+	case errors.As(err, &invalid):
+		return nil, invalid
+	case errors.As(err, &reused):
+		return nil, reused
+	}
+	return nil, fmt.Errorf("enqueue: %w", err)
+}
+
+// row is a NewJob with its defaults, as enqueueSQL takes it.
+type row struct {
+	tenant, jobType, line string
+	upstream              *string
+	priority, maxAttempts int
+	payload               string
+	scheduledAt           *time.Time
+	delayMS, maxWaitMS    *int64
+	key, callback         *string
+	hash                  []byte
+}
+
+func (q *Queue) rows(jobs []NewJob) ([]row, error) {
+	if len(jobs) == 0 || len(jobs) > MaxBatch {
+		return nil, &Invalid{Field: "body", Message: fmt.Sprintf("must have 1 to %d jobs", MaxBatch)}
+	}
+	rows := make([]row, len(jobs))
+	for i, j := range jobs {
+		r, err := q.row(j)
+		if err != nil {
+			var invalid *Invalid
+			if errors.As(err, &invalid) {
+				invalid.Index = i
+			}
+			return nil, err
+		}
+		rows[i] = r
+	}
+	return rows, nil
+}
+
+func (q *Queue) row(j NewJob) (row, error) {
+	t, ok := q.types.Lookup(j.Type)
+	if !ok {
+		return row{}, &Invalid{Field: "type", Message: fmt.Sprintf("%.100q is not a type of the configuration", j.Type)}
+	}
+	if err := j.bounds(); err != nil {
+		return row{}, err
+	}
+	model, err := t.Check(j.Payload)
+	if err != nil {
+		var fault *strictjson.Error
+		if errors.As(err, &fault) {
+			return row{}, &Invalid{Field: fault.Field, Message: fault.Message}
+		}
+		return row{}, err
+	}
+	r := row{
+		tenant: cmp.Or(j.Tenant, DefaultTenant), jobType: t.Name, line: t.Name,
+		priority: deref(j.Priority, t.Priority), maxAttempts: deref(j.MaxAttempts, t.MaxAttempts),
+		payload: string(j.Payload), scheduledAt: j.ScheduledAt,
+		key: orNil(j.IdempotencyKey), callback: orNil(j.CallbackURL),
+	}
+	if t.Upstream != "" {
+		r.line = jobtype.UpstreamName(t.Upstream, model)
+		r.upstream = &r.line
+	}
+	if j.Delay != nil {
+		r.delayMS = new(j.Delay.Milliseconds())
+	}
+	if t.MaxWait > 0 {
+		r.maxWaitMS = new(t.MaxWait.Milliseconds())
+	}
+	if r.key != nil {
+		r.hash = j.hash()
+	}
+	return r, nil
+}
+
+func (j NewJob) bounds() error {
+	outside := func(p *int, low, high int) bool { return p != nil && (*p < low || *p > high) }
+	switch {
+	case outside(j.Priority, jobtype.MinPriority, jobtype.MaxPriority):
+		return &Invalid{Field: "priority", Message: fmt.Sprintf("must be from %d to %d", jobtype.MinPriority, jobtype.MaxPriority)}
+	case outside(j.MaxAttempts, jobtype.MinAttempts, jobtype.MaxAttempts):
+		return &Invalid{Field: "max_attempts", Message: fmt.Sprintf("must be from %d to %d", jobtype.MinAttempts, jobtype.MaxAttempts)}
+	case j.ScheduledAt != nil && j.Delay != nil:
+		return &Invalid{Field: "delay_ms", Message: "scheduled_at and delay_ms exclude each other"}
+	case j.Delay != nil && (*j.Delay < 0 || *j.Delay > jobtype.MaxDelay):
+		return &Invalid{Field: "delay_ms", Message: "must be from 0 to 30 days"}
+	case utf8.RuneCountInString(j.IdempotencyKey) > MaxKey:
+		return &Invalid{Field: "idempotency_key", Message: fmt.Sprintf("must have 1 to %d characters", MaxKey)}
+	case utf8.RuneCountInString(j.CallbackURL) > MaxCallback:
+		return &Invalid{Field: "callback_url", Message: fmt.Sprintf("must have at most %d characters", MaxCallback)}
+	}
+	return nil
+}
+
+// hash is of everything that the request said but its key. enqueue_job() computes the same in SQL, so that a key holds
+// across both ways in.
+func (j NewJob) hash() []byte {
+	number := func(p *int) string {
+		if p == nil {
+			return ""
+		}
+		return strconv.Itoa(*p)
+	}
+	var at, delay string
+	if j.ScheduledAt != nil {
+		at = j.ScheduledAt.UTC().Format("2006-01-02T15:04:05.000000Z")
+	}
+	if j.Delay != nil {
+		delay = strconv.FormatInt(j.Delay.Milliseconds(), 10)
+	}
+	sum := sha256.Sum256([]byte(j.Type + "\n" + number(j.Priority) + "\n" + number(j.MaxAttempts) + "\n" +
+		at + "\n" + delay + "\n" + j.CallbackURL + "\n" + string(j.Payload)))
+	return sum[:]
+}
+
+type tenantKey struct{ tenant, key string }
+
+// firstOfKey finds for each row the first one of the call with the same key: itself, where it has none.
+func firstOfKey(rows []row) ([]int, error) {
+	first := make([]int, len(rows))
+	seen := map[tenantKey]int{}
+	for i, r := range rows {
+		first[i] = i
+		if r.key == nil {
+			continue
+		}
+		k := tenantKey{r.tenant, *r.key}
+		if at, ok := seen[k]; !ok {
+			seen[k] = i
+		} else if !slices.Equal(rows[at].hash, r.hash) {
+			return nil, &KeyReused{Index: i}
+		} else {
+			first[i] = at
+		}
+	}
+	return first, nil
+}
+
+// insertKeyed inserts the first row of each key in one transaction and looks up the earlier job where a key is taken.
+// A second statement does that: the first one's snapshot may be older than the job it collided with.
+func (q *Queue) insertKeyed(ctx context.Context, rows []row, first []int) ([]Enqueued, error) {
+	var unique []row
+	place := make([]int, len(rows)) // in unique
+	for i, r := range rows {
+		if first[i] == i {
+			place[i] = len(unique)
+			unique = append(unique, r)
+		} else {
+			place[i] = place[first[i]]
+		}
+	}
+	var made []Enqueued
+	// Two batches with the same keys take them in one order (enqueueSQL sorts), but a batch inside a caller's transaction
+	// may still deadlock with another: it is simply done again.
+	err := pg.Retry(ctx, func() error {
+		return pg.InTx(ctx, q.db, func(tx pgx.Tx) (err error) {
+			if made, err = insert(ctx, tx, unique); err != nil {
+				return err
+			}
+			return earlier(ctx, tx, unique, made)
+		})
+	})
+	if err != nil {
+		return nil, inCall(err, place)
+	}
+	all := make([]Enqueued, len(rows))
+	for i := range rows {
+		all[i] = made[place[i]]
+		all[i].Replayed = all[i].Replayed || first[i] != i
+		all[i].Line = rows[i].line
+	}
+	return all, nil
+}
+
+// inCall turns the index that an error names among the unique rows into one of the call.
+func inCall(err error, place []int) error {
+	var reused *KeyReused
+	if errors.As(err, &reused) {
+		reused.Index = slices.Index(place, reused.Index)
+	}
+	var invalid *Invalid
+	if errors.As(err, &invalid) {
+		invalid.Index = slices.Index(place, invalid.Index)
+	}
+	return err
+}
+
+// Rows with a key go in sorted, so that two batches that share keys wait for each other in one order. A row whose key is
+// taken comes back without an id. One row that is too far ahead, by the database's clock, keeps all of them out.
+const enqueueSQL = `
+with given as materialized (
+    select uuid_v7() as id, nextval('jobs_seq') as seq, g.ord, g.tenant, g.type, g.line, g.upstream,
+        g.priority::smallint as priority, g.payload, g.max_attempts, g.key, g.hash, g.callback, clock.now,
+        case when g.delay_ms is null then g.scheduled_at
+             else clock.now + g.delay_ms * interval '1 millisecond' end as scheduled_at, g.max_wait_ms,
+        coalesce(g.scheduled_at > clock.now + interval '30 days', false) as too_late
+    from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], $6::text[], $7::int[], $8::text[], $9::bytea[],
+                $10::text[], $11::timestamptz[], $12::bigint[], $13::bigint[])
+        with ordinality as g(tenant, type, line, upstream, priority, payload, max_attempts, key, hash, callback,
+                             scheduled_at, delay_ms, max_wait_ms, ord),
+        (select clock_timestamp() as now) clock
+), timed as (
+    select *, coalesce(scheduled_at > now, false) as waits,
+        greatest(now, scheduled_at) + max_wait_ms * interval '1 millisecond' as expires_at
+    from given
+), job as (
+    insert into jobs (id, tenant, type, state, priority, payload, max_attempts, upstream, idempotency_key, request_hash,
+        callback_url, scheduled_at, expires_at, created_at, updated_at, seq)
+    select id, tenant, type, case when waits then 'delayed' else 'queued' end, priority, payload::json, max_attempts,
+        upstream, key, hash, callback, scheduled_at, expires_at, now, now, seq
+    from timed
+    where not exists (select from given where too_late)
+    order by tenant, key, seq
+    on conflict (tenant, idempotency_key) where idempotency_key is not null do nothing
+    returning id, tenant, type, state, priority, upstream, scheduled_at, expires_at, created_at, seq
+), line as (
+    insert into ready (line, priority, seq, job_id, tenant, type, since, expires_at)
+    select coalesce(upstream, type), priority, seq, id, tenant, type, created_at, expires_at
+    from job where state = 'queued'
+), later as (
+    insert into delayed (due_at, job_id, tenant, line, expires_at)
+    select scheduled_at, id, tenant, coalesce(upstream, type), expires_at
+    from job where state = 'delayed'
+)
+select job.id, coalesce(job.state, ''), given.too_late
+from given left join job using (id)
+order by given.ord`
+
+func insert(ctx context.Context, db pg.DB, rows []row) ([]Enqueued, error) {
+	result, err := db.Query(ctx, enqueueSQL,
+		of(rows, func(r row) string { return r.tenant }),
+		of(rows, func(r row) string { return r.jobType }),
+		of(rows, func(r row) string { return r.line }),
+		of(rows, func(r row) *string { return r.upstream }),
+		of(rows, func(r row) int { return r.priority }),
+		of(rows, func(r row) string { return r.payload }),
+		of(rows, func(r row) int { return r.maxAttempts }),
+		of(rows, func(r row) *string { return r.key }),
+		of(rows, func(r row) []byte { return r.hash }),
+		of(rows, func(r row) *string { return r.callback }),
+		of(rows, func(r row) *time.Time { return r.scheduledAt }),
+		of(rows, func(r row) *int64 { return r.delayMS }),
+		of(rows, func(r row) *int64 { return r.maxWaitMS }))
+	if err != nil {
+		return nil, err
+	}
+	made := make([]Enqueued, 0, len(rows))
+	var id *uuid.UUID
+	var state State
+	var tooLate bool
+	_, err = pgx.ForEachRow(result, []any{&id, &state, &tooLate}, func() error {
+		if tooLate {
+			return &Invalid{Index: len(made), Field: "scheduled_at", Message: "must be at most 30 days ahead"}
+		}
+		e := Enqueued{State: state, Line: rows[len(made)].line}
+		if id != nil {
+			e.ID = *id
+		}
+		made = append(made, e)
+		return nil
+	})
+	return made, err
+}
+
+const earlierSQL = `
+select g.ord - 1, j.id, j.state, j.request_hash = g.hash
+from unnest($1::text[], $2::text[], $3::bytea[]) with ordinality as g(tenant, key, hash, ord)
+join jobs j on j.tenant = g.tenant and j.idempotency_key = g.key`
+
+// earlier fills in the jobs that the rows without an id collided with.
+func earlier(ctx context.Context, db pg.DB, rows []row, made []Enqueued) error {
+	var taken []row
+	var place []int
+	for i, m := range made {
+		if m.ID == uuid.Nil {
+			taken, place = append(taken, rows[i]), append(place, i)
+		}
+	}
+	if len(taken) == 0 {
+		return nil
+	}
+	result, err := db.Query(ctx, earlierSQL,
+		of(taken, func(r row) string { return r.tenant }),
+		of(taken, func(r row) *string { return r.key }),
+		of(taken, func(r row) []byte { return r.hash }))
+	if err != nil {
+		return err
+	}
+	var ord int
+	var same bool
+	var e Enqueued
+	tag, err := pgx.ForEachRow(result, []any{&ord, &e.ID, &e.State, &same}, func() error {
+		if !same {
+			return &KeyReused{Index: place[ord]}
+		}
+		made[place[ord]] = Enqueued{ID: e.ID, State: e.State, Replayed: true}
+		return nil
+	})
+	if err == nil && int(tag.RowsAffected()) != len(taken) {
+		return errors.New("a job was deleted while its idempotency key was used again; try again")
+	}
+	return err
+}
+
+func deref(p *int, or int) int {
+	if p != nil {
+		return *p
+	}
+	return or
+}

@@ -1,0 +1,114 @@
+package queue
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const joinSQL = `insert into workers (id, types, concurrency) values ($1, $2, $3)`
+
+// Join registers a worker under an id that nobody had before. Only a registered worker keeps what it claims.
+func (q *Queue) Join(ctx context.Context, worker string, types []string, concurrency int) error {
+	_, err := q.db.Exec(ctx, joinSQL, worker, types, concurrency)
+	return wrap("join", err)
+}
+
+const beatSQL = `update workers set beat = beat + 1, seen_at = clock_timestamp() where id = $1`
+
+// Beat moves a worker's counter. False: the worker was given up for dead and its jobs are others' by now; it must drop
+// them, and join under a new id.
+func (q *Queue) Beat(ctx context.Context, worker string) (alive bool, err error) {
+	tag, err := q.db.Exec(ctx, beatSQL, worker)
+	return tag.RowsAffected() == 1, wrap("beat", err)
+}
+
+// Beats gives every worker's counter.
+func (q *Queue) Beats(ctx context.Context) (map[string]int64, error) {
+	rows, err := q.db.Query(ctx, `select id, beat from workers`)
+	if err != nil {
+		return nil, fmt.Errorf("beats: %w", err)
+	}
+	beats := map[string]int64{}
+	var id string
+	var beat int64
+	_, err = pgx.ForEachRow(rows, []any{&id, &beat}, func() error {
+		beats[id] = beat
+		return nil
+	})
+	return beats, wrap("beats", err)
+}
+
+const leaveSQL = `
+with worker as (
+    delete from workers where id = $1 and ($2::bigint is null or beat = $2) returning id
+), unseen as (
+    delete from cancels c using worker w where c.worker = w.id
+)
+select count(*) from worker`
+
+// Leave takes a worker off the list when it has given back all it held.
+func (q *Queue) Leave(ctx context.Context, worker string) error {
+	_, err := q.db.Exec(ctx, leaveSQL, worker, nil)
+	return wrap("leave", err)
+}
+
+// Bury takes a worker off the list whose counter stood still at beat for too long. False: it moved after all, or somebody
+// else was first. Rescue then finds its claims.
+func (q *Queue) Bury(ctx context.Context, worker string, beat int64) (buried bool, err error) {
+	var n int
+	err = q.db.QueryRow(ctx, leaveSQL, worker, beat).Scan(&n)
+	return n == 1, wrap("bury", err)
+}
+
+// Claims of workers that are not on the list, and claims past the deadline of every job in them (the worker lives, but
+// hangs). Jobs in them that ended are left alone by the fence. An attempt that is open while its job is not the
+// worker's any more belongs to a cancelled job.
+const rescueSQL = `
+with dead as materialized (
+    select c.id, c.worker, c.job_ids, c.leases from claims c
+    where c.deadline_at < now() or not exists (select from workers w where w.id = c.worker)
+    order by c.claimed_at
+    limit $1
+    for update skip locked
+), given as materialized (
+    select d.worker, u.job_id, u.lease from dead d, unnest(d.job_ids, d.leases) as u(job_id, lease)
+), job as (
+    update jobs j set
+        state = case when j.attempts + 1 >= j.max_attempts then 'failed' else 'queued' end,
+        attempts = j.attempts + 1,
+        worker = null,
+        deadline_at = null,
+        finished_at = case when j.attempts + 1 >= j.max_attempts then now() end,
+        updated_at = now(),
+        last_error = 'the worker ' || g.worker || ' died or hung while it ran the job'
+    from given g
+    where j.id = any (array(select job_id from given)) and j.id = g.job_id and j.lease = g.lease and j.worker = g.worker
+    returning j.*
+), attempt as (
+    update attempts a set outcome = case when j.id is null then 'cancelled' else 'lost' end, charged = j.id is not null,
+        error = j.last_error, finished_at = now()
+    from given g left join job j on j.id = g.job_id
+    where a.job_id = any (array(select job_id from given)) and a.job_id = g.job_id and a.number = g.lease
+      and a.worker = g.worker and a.outcome is null
+), line as (
+    insert into ready (line, priority, seq, job_id, tenant, type, since, expires_at)
+    select coalesce(upstream, type), priority, seq, id, tenant, type, greatest(created_at, scheduled_at), expires_at
+    from job where state = 'queued'
+), ended as (
+    insert into ended_counts (tenant, state, n) select tenant, state, count(*) from job where state = 'failed' group by tenant, state
+), gone as (
+    delete from claims where id = any (array(select id from dead))
+)
+select count(*) from job`
+
+// rescueSize is how many claims one statement rescues: up to a hundred jobs each.
+const rescueSize = 20
+
+// Rescue queues the jobs of dead and of hung workers again and records their attempts as lost, which counts, so that a
+// job that kills workers ends.
+func (q *Queue) Rescue(ctx context.Context) (n int, err error) {
+	err = q.db.QueryRow(ctx, rescueSQL, rescueSize).Scan(&n)
+	return n, wrap("rescue", err)
+}
