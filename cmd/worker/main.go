@@ -1,0 +1,108 @@
+// Command worker runs jobs: any number of these processes share one queue, one breaker and one quota for each upstream.
+// SIGTERM or an interrupt stops claiming, lets running calls end within SLUICE_DRAIN_LIMIT, and gives the rest back.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/sluicedev/sluice/pkg/breaker"
+	"github.com/sluicedev/sluice/pkg/config"
+	"github.com/sluicedev/sluice/pkg/llm"
+	"github.com/sluicedev/sluice/pkg/llm/openai"
+	"github.com/sluicedev/sluice/pkg/pg"
+	"github.com/sluicedev/sluice/pkg/queue"
+	"github.com/sluicedev/sluice/pkg/upstream"
+	"github.com/sluicedev/sluice/pkg/worker"
+)
+
+// Connections to Postgres. A worker with thousands of calls in flight needs no more: calls hold none.
+const (
+	mainConns  = 8
+	pulseConns = 2 // beats have their own, so that nothing can starve them
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Environ(), os.Stderr); err != nil {
+		fmt.Fprintln(os.Stderr, "worker:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args, environ []string, out io.Writer) error {
+	if len(args) > 0 {
+		return help(args, out)
+	}
+	cfg, err := config.Worker(config.Environ(environ))
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewJSONHandler(out, nil))
+
+	db, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), pg.Options{MaxConns: mainConns, AppName: "sluice-worker"})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	pulse, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), pg.Options{MaxConns: pulseConns, AppName: "sluice-pulse"})
+	if err != nil {
+		return err
+	}
+	defer pulse.Close()
+	if err := migrated(ctx, db); err != nil {
+		return err
+	}
+	if err := queue.New(db, cfg.Types).Sync(ctx, cfg.TypesVersion, log); err != nil {
+		return err
+	}
+
+	rules := breaker.DefaultRules
+	rules.HoldFor = cfg.HoldProbeInterval
+	stopAdmin, err := serveAdmin(cfg.AdminAddr, db, log)
+	if err != nil {
+		return err
+	}
+	defer stopAdmin()
+	return worker.New(db, pulse, upstream.New(db).WithRules(rules), worker.Config{
+		Types: cfg.Types, Providers: providers(cfg), Concurrency: cfg.Concurrency, DeathAfter: cfg.DeathAfter,
+		DrainLimit: cfg.DrainLimit, Share: cfg.UpstreamShare, ListenURL: cfg.DirectDatabaseURL.Reveal(), Log: log,
+	}).Run(ctx)
+}
+
+func providers(cfg config.WorkerConfig) map[string]llm.Provider {
+	all := map[string]llm.Provider{}
+	for name, u := range cfg.Upstreams {
+		all[name] = openai.New(openai.Config{BaseURL: u.BaseURL, APIKey: u.APIKey.Reveal()})
+	}
+	return all
+}
+
+// migrated refuses to work on a schema that is not this program's, with a sentence that says what to do.
+func migrated(ctx context.Context, db pg.DB) error {
+	current, wanted, err := pg.Version(ctx, db)
+	if err != nil {
+		return err
+	}
+	if current < wanted {
+		return fmt.Errorf("the database is at schema version %d and this program needs %d: run `api migrate` first", current, wanted)
+	}
+	return nil
+}
+
+func help(args []string, out io.Writer) error {
+	switch args[0] {
+	case "help", "-h", "-help", "--help":
+		fmt.Fprint(out, "worker runs jobs until it gets SIGTERM. It takes no arguments; its settings come from the environment:\n\n")
+		fmt.Fprint(out, config.Help("worker"))
+		return nil
+	}
+	return errors.New("takes no arguments but help; its settings come from the environment")
+}

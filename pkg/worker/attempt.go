@@ -1,0 +1,315 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/sluicedev/sluice/pkg/breaker"
+	"github.com/sluicedev/sluice/pkg/jobtype"
+	"github.com/sluicedev/sluice/pkg/llm"
+	"github.com/sluicedev/sluice/pkg/queue"
+	"github.com/sluicedev/sluice/pkg/retry"
+	"github.com/sluicedev/sluice/pkg/upstream"
+)
+
+// attempt is one try at a job by this worker.
+type attempt struct {
+	job        queue.Claimed
+	jobType    jobtype.Type
+	line       *line
+	claim      uuid.UUID
+	generation int64     // of the breaker when the call started
+	probe      uuid.UUID // the permit it is made with; uuid.Nil: an ordinary call
+	cold       bool      // that probe is the first call ever
+
+	// Guarded by the life's mutex.
+	cancel    context.CancelCauseFunc
+	cancelled bool
+}
+
+func (a *attempt) lease() queue.Lease { return queue.Lease{JobID: a.job.ID, Lease: a.job.Lease} }
+
+// start runs a claimed job.
+func (l *life) start(line *line, job queue.Claimed, gate queue.Gate) {
+	l.mu.Lock()
+	a := l.running[queue.Lease{JobID: job.ID, Lease: job.Lease}]
+	a.generation, a.probe = gate.Generation, gate.Probe
+	a.cold = a.probe != uuid.Nil && line.status.Cold
+	a.jobType, _ = l.cfg.Types.Lookup(job.Type)
+	l.mu.Unlock()
+	l.work.Go(func() {
+		l.recorder.record(a, l.try(a))
+		l.release(a)
+	})
+}
+
+// release frees the attempt's slot. Its end has been written by now, so a slot is never free before its job is.
+func (l *life) release(a *attempt) {
+	l.mu.Lock()
+	delete(l.running, a.lease())
+	l.free++
+	a.line.running--
+	if l.left[a.claim]--; l.left[a.claim] == 0 {
+		delete(l.left, a.claim)
+		l.done = append(l.done, a.claim)
+	}
+	l.mu.Unlock()
+	nudge(l.wake)
+}
+
+// cancel aborts the attempt of a job that was cancelled.
+func (l *life) cancel(lease queue.Lease) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if a := l.running[lease]; a != nil {
+		a.cancelled = true
+		if a.cancel != nil {
+			a.cancel(errCancelled)
+		}
+	}
+}
+
+// try makes the call and says how the attempt ends.
+func (l *life) try(a *attempt) queue.End {
+	ctx, cancel := context.WithCancelCause(l.calls)
+	defer cancel(nil)
+	if !l.mayStart(a, cancel) {
+		end := l.unanswered(a, errNotStarted)
+		end.JobID, end.Lease = a.job.ID, a.job.Lease
+		return end
+	}
+	ctx, stop := context.WithTimeout(ctx, a.jobType.Timeout)
+	defer stop()
+	result, err := call(ctx, l.handlers[a.job.Type], Job{
+		ID: a.job.ID, Tenant: a.job.Tenant, Type: a.job.Type, Upstream: value(a.job.Upstream), Payload: a.job.Payload,
+		Attempt: a.job.Attempts + 1, CallID: fmt.Sprintf("%s/%d", a.job.ID, a.job.Lease),
+		started: func(s llm.Start) { l.started(a, s) },
+	})
+	end := l.judge(a, result, err, context.Cause(ctx))
+	end.JobID, end.Lease = a.job.ID, a.job.Lease
+	return end
+}
+
+// mayStart looks once more, right before the call: at the breaker, at the lease, and whether the job was cancelled.
+func (l *life) mayStart(a *attempt, cancel context.CancelCauseFunc) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a.cancel = cancel
+	return !a.cancelled && l.fresh() && l.calls.Err() == nil && a.line.admits(a.generation, a.probe)
+}
+
+// started is told by the call that the provider has begun to answer. It ends a probe: a slow model must not keep the
+// breaker half-open for minutes. From here on the call is an ordinary one.
+func (l *life) started(a *attempt, s llm.Start) {
+	if !a.line.paced {
+		return
+	}
+	l.reporter.observe(a.line, s)
+	if a.probe != uuid.Nil {
+		l.answered(a, breaker.Answer{Alive: true, OK: true})
+	}
+}
+
+// answered ends the attempt's probe.
+func (l *life) answered(a *attempt, answer breaker.Answer) {
+	answer.Probe, answer.Job = a.probe, a.job.ID
+	ctx, cancel := context.WithTimeout(context.Background(), statementLimit)
+	defer cancel()
+	status, err := l.upstreams.Answered(ctx, a.line.name, l.id, answer)
+	if err != nil {
+		l.log.Warn("a probe's answer could not be told; the permit ends by itself", "upstream", a.line.name, "error", err)
+		return
+	}
+	l.mu.Lock()
+	a.line.learn(status)
+	a.line.probing = false
+	l.mu.Unlock()
+	a.probe, a.generation = uuid.Nil, status.Generation
+	nudge(l.wake)
+}
+
+// judge turns what the handler returned into the attempt's end, and tells the fleet what it says of the upstream.
+func (l *life) judge(a *attempt, result Result, err error, cause error) queue.End {
+	if err == nil {
+		return l.succeeded(a, result)
+	}
+	if cause == errCancelled || cause == errStopping || cause == errBuried {
+		return withUsage(l.unanswered(a, cause), usageOf(err))
+	}
+	var answer *llm.Error
+	if errors.As(err, &answer) {
+		return l.refused(a, answer)
+	}
+	l.unprobe(a)
+	text := llm.StorableText(err.Error(), maxError)
+	var rejected *rejection
+	var later *snooze
+	switch {
+	case errors.As(err, &rejected):
+		return reject(text)
+	case errors.As(err, &later):
+		return limited(text, later.delay)
+	}
+	return again(a.job, text, a.jobType.Backoff.Delay(a.job.Attempts+1, rand.Float64()), true)
+}
+
+func (l *life) succeeded(a *attempt, result Result) queue.End {
+	if a.line.paced {
+		if a.probe != uuid.Nil {
+			l.answered(a, breaker.Answer{Alive: true, OK: true})
+		}
+		l.reporter.succeeded(a)
+	}
+	stored, err := result.stored()
+	if err != nil {
+		return reject("the result cannot be written as JSON: " + llm.StorableText(err.Error(), maxError))
+	}
+	end := done(stored)
+	end.Status, end.RequestID = result.status, result.requestID
+	return withUsage(end, result.Usage)
+}
+
+// unanswered is the end of a call that was stopped by this side, or never made: the job loses nothing by it.
+func (l *life) unanswered(a *attempt, cause error) queue.End {
+	l.unprobe(a)
+	end := interrupted(cause.Error())
+	if cause == errCancelled {
+		end.Outcome = queue.WasCancelled
+	}
+	return end
+}
+
+// unprobe gives the attempt's permit back, if it has one: its call says nothing about the provider.
+func (l *life) unprobe(a *attempt) {
+	if a.probe == uuid.Nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), statementLimit)
+	defer cancel()
+	l.freeProbe(ctx, a.line, a.probe)
+	l.mu.Lock()
+	a.line.probing = false
+	l.mu.Unlock()
+	a.probe = uuid.Nil
+}
+
+// refused handles an answer of the provider that is no result, or none at all.
+func (l *life) refused(a *attempt, answer *llm.Error) queue.End {
+	if answer.Kind == llm.Invalid { // never sent
+		l.unprobe(a)
+		return reject(answer.Error())
+	}
+	verdict := retry.Classify(answerOf(answer))
+	text := llm.StorableText(answer.Error(), maxError)
+	var end queue.End
+	switch verdict.Class {
+	case retry.RateLimited, retry.SlowDown:
+		l.alive(a)
+		// Every try that was not charged was turned away: the more of them, the wider the spread.
+		strikes := int(a.job.Lease) - a.job.Attempts
+		end = limited(text, a.jobType.Backoff.Limited(verdict.RetryAfter, strikes, rand.Float64()))
+	case retry.Account, retry.Credentials, retry.Configuration:
+		end = l.held(a, verdict, text)
+	case retry.Failure:
+		delay := a.jobType.Backoff.Failed(verdict.RetryAfter, a.job.Attempts+1, rand.Float64())
+		probe := a.probe != uuid.Nil
+		end = again(a.job, text, delay, l.failed(a, verdict))
+		end.Behind = probe // two probes in a row take different jobs
+	default: // the request is at fault, or can never fit
+		l.alive(a)
+		end = reject(text)
+	}
+	end.Status, end.RequestID, end.RetryAfter = answer.Status, answer.RequestID, verdict.RetryAfter
+	return withUsage(end, answer.Usage)
+}
+
+// alive says that the provider answered, and so lives. It is no success, and says so only where a probe waits for it.
+func (l *life) alive(a *attempt) {
+	if a.probe != uuid.Nil {
+		l.answered(a, breaker.Answer{Alive: true})
+	}
+}
+
+// failed reports a failure of the provider and tells whether the job is charged for it: not for a probe, and not while
+// the breaker is open.
+func (l *life) failed(a *attempt, verdict retry.Verdict) (charged bool) {
+	if !a.line.paced {
+		return true
+	}
+	if a.probe != uuid.Nil {
+		cold := a.cold
+		l.answered(a, breaker.Answer{RetryAfter: verdict.RetryAfter})
+		return cold
+	}
+	status, known := l.reporter.failed(a, verdict.RetryAfter)
+	return !known || status.State == string(breaker.Closed) && status.Generation == a.generation
+}
+
+// held handles a refusal that is not the job's fault alone: the account's, the credential's, the model's. The job waits
+// for the breaker, uncharged, unless others succeeded since it met this before: then it alone is at fault.
+func (l *life) held(a *attempt, verdict retry.Verdict, text string) queue.End {
+	if !a.line.paced {
+		return reject(text)
+	}
+	reason := breaker.Reason(verdict.Class.HoldReason())
+	status, known := l.refuse(a, reason)
+	end := hold(text)
+	switch {
+	case !known || status.State != string(breaker.Closed):
+		end.Behind = true // the next probe takes another job
+	case a.job.HeldAt != nil && status.LastOKAt != nil && status.LastOKAt.After(*a.job.HeldAt):
+		return reject(text)
+	default: // not confirmed yet
+		end.State, end.Delay = queue.Delayed, unconfirmed
+	}
+	return end
+}
+
+func (l *life) refuse(a *attempt, reason breaker.Reason) (status upstream.Status, known bool) {
+	if a.probe != uuid.Nil {
+		l.answered(a, breaker.Answer{Reason: reason})
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		return a.line.status, a.line.known
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), statementLimit)
+	defer cancel()
+	status, err := l.upstreams.Refuse(ctx, a.line.name, l.id, breaker.Refused{Generation: a.generation, Reason: reason, Job: a.job.ID})
+	if err != nil {
+		l.log.Warn("a refusal could not be told", "upstream", a.line.name, "error", err)
+		return status, false
+	}
+	l.learn(a.line, status)
+	return status, true
+}
+
+// answerOf is what retry has to know of an answer.
+func answerOf(e *llm.Error) retry.Answer {
+	kinds := map[llm.Kind]retry.Kind{
+		llm.Refused: retry.KindStatus, llm.Failed: retry.KindFailed, llm.Malformed: retry.KindMalformed, llm.Cut: retry.KindCut,
+		llm.Timeout: retry.KindTimeout, llm.Canceled: retry.KindTransport, llm.Transport: retry.KindTransport,
+	}
+	return retry.Answer{
+		Kind: kinds[e.Kind], Status: e.Status, Header: e.Header, Type: e.Type, Code: e.Code, Message: e.Message, Now: time.Now(),
+	}
+}
+
+func usageOf(err error) *llm.Usage {
+	var answer *llm.Error
+	if errors.As(err, &answer) {
+		return answer.Usage
+	}
+	return nil
+}
+
+func value[T any](p *T) (v T) {
+	if p != nil {
+		v = *p
+	}
+	return v
+}

@@ -1,0 +1,159 @@
+package worker
+
+import (
+	"context"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/sluicedev/sluice/pkg/queue"
+	"github.com/sluicedev/sluice/pkg/upstream"
+)
+
+// claim claims and starts jobs until ctx ends. It is the only goroutine that does: one batch on one connection is faster
+// than several that race.
+func (l *life) claim(ctx context.Context) {
+	for ctx.Err() == nil {
+		if l.claimRound(ctx) {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+		case <-l.wake:
+		}
+	}
+}
+
+// claimRound asks once for every line in which somebody may be waiting. False: there was nothing to get.
+func (l *life) claimRound(ctx context.Context) (progress bool) {
+	for _, line := range l.lines {
+		if n := l.room(line); n > 0 && l.claimLine(ctx, line, n) {
+			progress = true
+		}
+	}
+	return progress
+}
+
+// room is how many jobs of a line may be claimed now.
+func (l *life) room(line *line) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !line.hot || !l.fresh() || !line.open() {
+		if line.hot && l.free > 0 && l.fresh() && line.wantsProbe() {
+			return 1
+		}
+		return 0
+	}
+	return min(l.free, l.share()-line.running, maxClaim)
+}
+
+// share is how many slots one line may hold, so that calls of one upstream that hang do not fill the worker.
+func (l *life) share() int {
+	part := l.cfg.Share
+	if part == 0 {
+		part = max(0.5, 1/float64(len(l.lines)))
+	}
+	return max(1, int(part*float64(l.cfg.Concurrency)))
+}
+
+// claimLine claims up to n jobs of a line and starts them.
+func (l *life) claimLine(ctx context.Context, line *line, n int) (progress bool) {
+	l.mu.Lock()
+	gate, probe := line.gate(), !line.open()
+	line.probing = probe
+	line.hot = probe // until the reply says that there is more; whoever rings meanwhile sets it again
+	l.mu.Unlock()
+	if probe {
+		return l.claimProbe(ctx, line)
+	}
+	jobs := l.claimJobs(ctx, line, gate, n)
+	if len(jobs) == n {
+		l.mu.Lock()
+		line.hot = true
+		l.mu.Unlock()
+	}
+	for _, job := range jobs {
+		l.start(line, job, gate)
+	}
+	return len(jobs) > 0
+}
+
+// claimProbe gets the permit for the one call that may be made, and a job to make it with: another one than the last
+// time, while there is one.
+func (l *life) claimProbe(ctx context.Context, line *line) (started bool) {
+	defer func() {
+		if !started {
+			l.mu.Lock()
+			line.hot, line.probing = false, false
+			l.mu.Unlock()
+		}
+	}()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statementLimit)
+	defer cancel()
+	status, probe, err := l.upstreams.Grant(ctx, line.name, l.id, line.longest+l.cfg.DeathAfter)
+	if err != nil {
+		l.log.Warn("could not ask for a probe", "upstream", line.name, "error", err)
+		return false
+	}
+	l.learn(line, status)
+	if probe == uuid.Nil {
+		return false
+	}
+	gate := queue.Gate{Upstream: line.name, Generation: status.Generation, Probe: probe, Except: status.ProbeJob}
+	jobs := l.claimJobs(ctx, line, gate, 1)
+	if len(jobs) == 0 && gate.Except != uuid.Nil {
+		gate.Except = uuid.Nil
+		jobs = l.claimJobs(ctx, line, gate, 1)
+	}
+	if len(jobs) == 0 {
+		l.freeProbe(ctx, line, probe)
+		return false
+	}
+	if err := l.upstreams.Took(ctx, line.name, l.id, probe, jobs[0].ID); err != nil {
+		l.log.Warn("could not note the probe's job", "upstream", line.name, "error", err)
+	}
+	l.start(line, jobs[0], gate)
+	return true
+}
+
+func (l *life) freeProbe(ctx context.Context, line *line, probe uuid.UUID) {
+	status, err := l.upstreams.Free(ctx, line.name, l.id, probe)
+	if err != nil {
+		l.log.Warn("could not give a probe back; it ends by itself", "upstream", line.name, "error", err)
+		return
+	}
+	l.learn(line, status)
+}
+
+func (l *life) claimJobs(ctx context.Context, line *line, gate queue.Gate, n int) []queue.Claimed {
+	id := uuid.New()
+	// A claim is not stopped half way: its jobs would be stranded until the next tick.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statementLimit)
+	defer cancel()
+	jobs, err := l.queue.Claim(ctx, queue.Claim{
+		ID: id, Worker: l.id, Line: line.name, Types: line.types, Timeouts: line.timeouts, Grace: l.cfg.DeathAfter,
+		Limit: n, Gate: gate,
+	})
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if err != nil {
+		l.log.Warn("a claim failed; what it may have claimed is given back", "line", line.name, "error", err)
+		l.unclear[id] = time.Now()
+		return nil
+	}
+	if len(jobs) > 0 {
+		l.left[id] = len(jobs)
+	}
+	for i := range jobs {
+		l.running[queue.Lease{JobID: jobs[i].ID, Lease: jobs[i].Lease}] = &attempt{job: jobs[i], line: line, claim: id}
+	}
+	l.free -= len(jobs)
+	line.running += len(jobs)
+	return jobs
+}
+
+func (l *life) learn(line *line, s upstream.Status) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	line.learn(s)
+}

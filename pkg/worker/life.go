@@ -1,0 +1,186 @@
+package worker
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/sluicedev/sluice/pkg/pg"
+	"github.com/sluicedev/sluice/pkg/queue"
+)
+
+// life is a worker under one name: from the moment it joined until it stopped, or was buried.
+type life struct {
+	*Worker
+	id       string
+	queue    *queue.Queue
+	log      *slog.Logger
+	watch    *watch
+	recorder *recorder
+	reporter *reporter
+
+	calls context.Context // of every call; ends when the worker must drop them
+	drop  context.CancelCauseFunc
+	wake  chan struct{} // the claimer has something to look at
+	soon  chan struct{} // the ticker has something to do before its time
+	work  sync.WaitGroup
+
+	mu      sync.Mutex
+	lines   map[string]*line
+	free    int // slots
+	running map[queue.Lease]*attempt
+	left    map[uuid.UUID]int       // jobs of a claim that have not ended
+	done    []uuid.UUID             // claims whose jobs have all ended
+	unclear map[uuid.UUID]time.Time // claims whose reply was lost, and when
+	beaten  time.Time               // when the last acknowledged beat was sent
+}
+
+func newLife(w *Worker, id string) *life {
+	l := &life{
+		Worker: w, id: id, queue: w.newQueue(), log: w.cfg.Log.With("worker", id),
+		watch: newWatch(w.cfg.DeathAfter),
+		wake:  make(chan struct{}, 1), soon: make(chan struct{}, 1),
+		lines: lines(w.cfg.Types, w.handlers), free: w.cfg.Concurrency,
+		running: map[queue.Lease]*attempt{}, left: map[uuid.UUID]int{}, unclear: map[uuid.UUID]time.Time{},
+	}
+	l.calls, l.drop = context.WithCancelCause(context.Background())
+	l.recorder = newRecorder(l)
+	l.reporter = newReporter(l)
+	return l
+}
+
+func (l *life) upstreamNames() []string {
+	var names []string
+	for _, name := range slices.Sorted(maps.Keys(l.lines)) {
+		if l.lines[name].paced {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// live runs until ctx ends or the worker is buried. The order of the end: no more claims; calls end or are dropped; what
+// they brought is written; then the pulse stops and the name is given up.
+func (l *life) live(ctx context.Context) error {
+	l.log.Info("worker started", "concurrency", l.cfg.Concurrency, "lines", slices.Sorted(maps.Keys(l.lines)))
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() { // buried: stop claiming too
+		<-l.calls.Done()
+		stop()
+	}()
+
+	upkeep, stopUpkeep := context.WithCancel(context.Background()) // outlives the stop: the drain needs a pulse
+	var crew sync.WaitGroup
+	for _, run := range []func(context.Context){l.beat, l.tick, l.recorder.run, l.reporter.run, l.listen} {
+		crew.Go(func() { run(upkeep) })
+	}
+	l.claim(ctx)
+	buried := context.Cause(l.calls) != nil
+	l.drain(buried)
+	stopUpkeep()
+	crew.Wait()
+	if buried {
+		return errBuried
+	}
+	l.leave()
+	l.drop(nil)
+	return nil
+}
+
+// drain waits for the running calls, and drops them when the limit is over. What they brought is written for a while
+// longer; then rescue has to find it.
+func (l *life) drain(buried bool) {
+	ended := make(chan struct{})
+	go func() {
+		l.work.Wait()
+		close(ended)
+	}()
+	if !buried && !within(ended, l.cfg.DrainLimit) {
+		l.log.Info("the drain limit is over; calls in flight are given back", "calls", l.inFlight())
+		l.drop(errStopping)
+	}
+	if !within(ended, recordLimit) {
+		l.log.Error("the last ends could not be written; the jobs will be found and run again", "jobs", l.inFlight())
+		l.recorder.giveUp()
+		<-ended
+	}
+}
+
+// within waits for a channel to close; false: it took longer than the limit.
+func within(closed <-chan struct{}, limit time.Duration) bool {
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case <-closed:
+		return true
+	case <-t.C:
+		return false
+	}
+}
+
+// leave forgets the last claims and gives up the name. Whatever fails here, rescue finds.
+func (l *life) leave() {
+	ctx, cancel := context.WithTimeout(context.Background(), statementLimit)
+	defer cancel()
+	l.forget(ctx)
+	if err := l.queue.Leave(ctx, l.id); err != nil {
+		l.log.Warn("could not sign off; the others will notice", "error", err)
+		return
+	}
+	l.log.Info("worker stopped")
+}
+
+func (l *life) inFlight() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.running)
+}
+
+// listen learns of new work, cancels and breakers' changes at once instead of at the next tick.
+func (l *life) listen(ctx context.Context) {
+	if l.cfg.ListenURL == "" {
+		return
+	}
+	channels := []string{queue.ReadyChannel, queue.CancelChannel, upstreamChannel}
+	err := pg.Listen(ctx, l.cfg.ListenURL, channels, l.heard, func(err error) {
+		if err != nil && ctx.Err() == nil {
+			l.log.Warn("notifications are lost for now; polling goes on", "error", err)
+		}
+		nudge(l.soon)
+	})
+	if err != nil && ctx.Err() == nil {
+		l.log.Warn("no notifications; polling goes on", "error", err)
+	}
+}
+
+func (l *life) heard(channel, payload string) {
+	switch channel {
+	case queue.ReadyChannel:
+		l.mu.Lock()
+		if line := l.lines[payload]; line != nil {
+			line.hot = true
+		}
+		l.mu.Unlock()
+		nudge(l.wake)
+	case queue.CancelChannel:
+		if payload == l.id {
+			nudge(l.soon)
+		}
+	default:
+		nudge(l.soon)
+	}
+}
+
+// nudge wakes whoever waits on the channel, now or when it next does.
+func nudge(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
