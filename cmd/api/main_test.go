@@ -1,0 +1,161 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sluicedev/sluice/pkg/pg/pgtest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// started runs the whole program on a free port and gives its addresses and the way to stop it.
+func started(t *testing.T, environ ...string) (public, admin string, stop func() error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	logs, stderr := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		err := run(ctx, nil, append(environ, "PORT=0", "SLUICE_ADMIN_ADDR=127.0.0.1:0"), io.Discard, stderr)
+		stderr.CloseWithError(io.EOF)
+		done <- err
+	}()
+	lines := bufio.NewScanner(logs)
+	for public == "" && lines.Scan() {
+		var line struct{ Msg, Address string }
+		if err := json.Unmarshal(lines.Bytes(), &line); err != nil {
+			t.Fatalf("the log is no JSON: %s", lines.Text())
+		}
+		switch line.Msg {
+		case "listening":
+			public = line.Address
+		case "admin endpoints":
+			admin = line.Address
+		}
+	}
+	if public == "" {
+		t.Fatalf("not started: %v", <-done)
+	}
+	go io.Copy(io.Discard, logs)
+	return public, admin, func() error { cancel(); return <-done }
+}
+
+func TestMigrateThenServe(t *testing.T) {
+	t.Parallel()
+	database := "DATABASE_URL=" + pgtest.EmptyURL(t)
+	if err := run(t.Context(), nil, []string{database, "PORT=0"}, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), "api migrate") {
+		t.Fatalf("serving an empty database: %v", err)
+	}
+	for range 2 { // a second run finds nothing to do
+		if err := run(t.Context(), []string{"migrate"}, []string{database}, io.Discard, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+	}
+	enqueueFromSQL(t, strings.TrimPrefix(database, "DATABASE_URL="))
+
+	public, admin, stop := started(t, database)
+	for address, want := range map[string]int{public + "/readyz": 200, public + "/api/ai/status": 200, admin + "/metrics": 200, admin + "/debug/pprof/": 200} {
+		resp, err := http.Get(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%s: status %d", address, resp.StatusCode)
+		}
+		if strings.HasSuffix(address, "/status") && (!strings.Contains(string(body), `"name":"openai:gpt-5"`) || !strings.Contains(string(body), `"queued":1`)) {
+			t.Errorf("status: %s", body)
+		}
+	}
+	u, err := url.Parse(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	check := func() error {
+		return run(t.Context(), []string{"healthcheck"}, []string{database, "SLUICE_AUTH=off", "SLUICE_HOST=0.0.0.0", "PORT=" + u.Port()}, io.Discard, io.Discard)
+	}
+	if err := check(); err != nil {
+		t.Error(err)
+	}
+	if err := stop(); err != nil {
+		t.Errorf("stopped with %v", err)
+	}
+	if err := check(); err == nil {
+		t.Error("the healthcheck finds a server that has stopped")
+	}
+}
+
+// After `api migrate` alone, an application can enqueue in a transaction of its own.
+func enqueueFromSQL(t *testing.T, url string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(t.Context(), `select enqueue_job('diary.entry', '{"input":"x"}')`); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		args, environ []string
+		want          []string
+	}{
+		"unknown verb":          {[]string{"dance"}, nil, []string{`"dance"`, "migrate"}},
+		"two verbs":             {[]string{"migrate", "now"}, nil, []string{`"migrate now"`}},
+		"nothing configured":    {nil, nil, []string{"DATABASE_URL"}},
+		"migrate, all mistakes": {[]string{"migrate"}, []string{"PORT=x", "SLUICE_NOPE=1"}, []string{"DATABASE_URL", "PORT", "SLUICE_NOPE"}},
+		"keys are not there":    {nil, []string{"DATABASE_URL=postgres://u@127.0.0.1:1/x", "SLUICE_AUTH=required"}, []string{"SLUICE_AUTH", "later version"}},
+		"no database":           {nil, []string{"DATABASE_URL=postgres://u:secret@127.0.0.1:1/x"}, []string{"127.0.0.1"}},
+	} {
+		err := run(t.Context(), c.args, c.environ, io.Discard, io.Discard)
+		if err == nil {
+			t.Errorf("%s: no error", name)
+			continue
+		}
+		for _, word := range c.want {
+			if !strings.Contains(err.Error(), word) {
+				t.Errorf("%s: %q does not say %q", name, err, word)
+			}
+		}
+		if strings.Contains(err.Error(), "secret") {
+			t.Errorf("%s: tells a secret: %v", name, err)
+		}
+	}
+}
+
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	for _, verb := range []string{"help", "-h", "--help"} {
+		var out strings.Builder
+		if err := run(t.Context(), []string{verb}, nil, &out, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		for _, word := range []string{"migrate", "DATABASE_URL", "SLUICE_CORS_ORIGINS"} {
+			if !strings.Contains(out.String(), word) {
+				t.Errorf("%s does not tell about %s", verb, word)
+			}
+		}
+	}
+}
+
+func TestReachable(t *testing.T) {
+	t.Parallel()
+	for host, want := range map[string]string{"127.0.0.1": "127.0.0.1:3000", "0.0.0.0": "127.0.0.1:3000", "::": "[::1]:3000", "::1": "[::1]:3000", "": "127.0.0.1:3000", "api.internal": "api.internal:3000"} {
+		if got := reachable(host, 3000); got != want {
+			t.Errorf("%q: %s, want %s", host, got, want)
+		}
+	}
+}

@@ -1,0 +1,227 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/labstack/echo/v4"
+
+	"github.com/sluicedev/sluice/pkg/jobtype"
+	"github.com/sluicedev/sluice/pkg/queue"
+	"github.com/sluicedev/sluice/pkg/strictjson"
+)
+
+const (
+	ndjsonType     = "application/x-ndjson"
+	keyHeader      = "Idempotency-Key"
+	replayedHeader = "Idempotency-Replayed"
+	wholeBody      = "body" // the field, where the fault is of no member
+)
+
+// Enqueue is POST /api/ai/enqueue.
+func (s *Server) Enqueue(c echo.Context, params EnqueueParams) error {
+	body, err := readBody(c, maxBody)
+	if err != nil {
+		return err
+	}
+	job, faults := readJob(s.contract.single, body)
+	if len(faults) > 0 {
+		return invalid(inBody(faults)...)
+	}
+	if len(job.Payload) > jobtype.MaxPayloadBytes {
+		return tooLargePayload(payloadField)
+	}
+	job.IdempotencyKey = params.IdempotencyKey
+	made, err := s.queue.Enqueue(c.Request().Context(), newJob(tenant(c), job))
+	if err != nil {
+		return refuseJob(err, func(_ int, field string) string {
+			if field == "idempotency_key" {
+				return keyHeader
+			}
+			return field
+		})
+	}
+	s.ring(made)
+	return s.answerEnqueued(c, made[0])
+}
+
+// ring tells workers of jobs that may start now. Nothing depends on it: it spares them the wait until they poll.
+func (s *Server) ring(made []queue.Enqueued) {
+	for _, m := range made {
+		if m.State == queue.Queued && !m.Replayed {
+			s.bell.Ring(m.Line)
+		}
+	}
+}
+
+func (s *Server) answerEnqueued(c echo.Context, made queue.Enqueued) error {
+	path := jobPath(made.ID)
+	answer := EnqueueResponse{ID: made.ID, State: State(made.State), StatusURL: path, EventsURL: path + "/events"}
+	// The job is kept by now, so nothing that follows may fail the request.
+	job, err := s.queue.Get(c.Request().Context(), tenant(c), made.ID)
+	if err == nil {
+		answer.State = State(job.State)
+		answer.Waiting, err = s.waiting(c.Request().Context(), job)
+	}
+	if err != nil {
+		s.log.Warn("an enqueued job could not be described", "request_id", requestID(c), "job_id", made.ID, "error", err)
+	}
+	c.Response().Header().Set(echo.HeaderLocation, path)
+	if made.Replayed {
+		c.Response().Header().Set(replayedHeader, "true")
+	}
+	return writeJSON(c, http.StatusAccepted, answer)
+}
+
+// EnqueueBatch is POST /api/ai/enqueue/batch.
+func (s *Server) EnqueueBatch(c echo.Context) error {
+	body, err := readBody(c, maxBatchBody)
+	if err != nil {
+		return err
+	}
+	elements, err := split(c.Request(), body)
+	if err != nil {
+		return invalid(inBody(jsonFaults(err))...)
+	}
+	jobs, err := s.readBatch(tenant(c), elements)
+	if err != nil {
+		return err
+	}
+	made, err := s.queue.Enqueue(c.Request().Context(), jobs...)
+	if err != nil {
+		return refuseJob(err, inBatch)
+	}
+	s.ring(made)
+	ids := make([]uuid.UUID, len(made))
+	for i, m := range made {
+		ids[i] = m.ID
+	}
+	return writeJSON(c, http.StatusAccepted, BatchResponse{Ids: ids})
+}
+
+func (s *Server) readBatch(tenant string, elements []json.RawMessage) ([]queue.NewJob, error) {
+	var faults []FieldError
+	jobs := make([]queue.NewJob, len(elements))
+	for i, raw := range elements {
+		job, found := readJob(s.contract.batch, raw)
+		if len(job.Payload) > jobtype.MaxPayloadBytes {
+			return nil, tooLargePayload(inBatch(i, payloadField))
+		}
+		for _, f := range found {
+			faults = append(faults, FieldError{inBatch(i, f.Field), f.Message})
+		}
+		if len(faults) > maxErrors {
+			break
+		}
+		jobs[i] = newJob(tenant, job)
+	}
+	if len(faults) > 0 {
+		return nil, invalid(faults...)
+	}
+	return jobs, nil
+}
+
+// split gives the jobs of a batch as they were sent.
+func split(r *http.Request, body []byte) ([]json.RawMessage, error) {
+	take := strictjson.Elements
+	if mediaType, _, _ := mime.ParseMediaType(r.Header.Get(echo.HeaderContentType)); mediaType == ndjsonType {
+		take = lines
+	}
+	elements, err := take(body, queue.MaxBatch)
+	if err == nil && len(elements) == 0 {
+		err = strictjson.Errorf("", "must have 1 to %d jobs", queue.MaxBatch)
+	}
+	return elements, err
+}
+
+// lines splits NDJSON and skips what is blank.
+func lines(body []byte, limit int) ([]json.RawMessage, error) {
+	var elements []json.RawMessage
+	for line := range bytes.Lines(body) {
+		if line = bytes.TrimSpace(line); len(line) == 0 {
+			continue
+		}
+		if len(elements) == limit {
+			return nil, strictjson.Errorf("", "must have at most %d lines", limit)
+		}
+		elements = append(elements, line)
+	}
+	return elements, nil
+}
+
+// readBody reads a body that has to be there.
+func readBody(c echo.Context, limit int64) ([]byte, error) {
+	r := c.Request()
+	if r.ContentLength > limit {
+		return nil, tooLargeBody(limit)
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, limit))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, tooLargeBody(limit)
+	case err != nil:
+		return nil, invalid(FieldError{wholeBody, "could not be read to its end"})
+	case len(body) == 0:
+		return nil, invalid(FieldError{wholeBody, "is required"})
+	}
+	return body, nil
+}
+
+func newJob(tenant string, j BatchJob) queue.NewJob {
+	n := queue.NewJob{Tenant: tenant, Type: j.Type, Payload: j.Payload, Priority: j.Priority, MaxAttempts: j.MaxAttempts,
+		ScheduledAt: j.ScheduledAt}
+	if j.DelayMs != nil {
+		n.Delay = new(time.Duration(*j.DelayMs) * time.Millisecond)
+	}
+	if j.IdempotencyKey != nil {
+		n.IdempotencyKey = *j.IdempotencyKey
+	}
+	if j.CallbackURL != nil {
+		n.CallbackURL = *j.CallbackURL
+	}
+	return n
+}
+
+// refuseJob names the field that the queue found at fault as the request calls it.
+func refuseJob(err error, name func(index int, field string) string) error {
+	var fault *queue.Invalid
+	var reused *queue.KeyReused
+	switch {
+	case errors.As(err, &fault):
+		return invalid(FieldError{name(fault.Index, fault.Field), fault.Message})
+	case errors.As(err, &reused):
+		return faulty(http.StatusUnprocessableEntity,
+			FieldError{name(reused.Index, "idempotency_key"), "was used before with another request"})
+	}
+	return err
+}
+
+func tooLargePayload(field string) error {
+	return faulty(http.StatusRequestEntityTooLarge, FieldError{field, fmt.Sprintf("must have at most %d bytes", jobtype.MaxPayloadBytes)})
+}
+
+func inBody(faults []FieldError) []FieldError {
+	for i := range faults {
+		if faults[i].Field == "" {
+			faults[i].Field = wholeBody
+		}
+	}
+	return faults
+}
+
+func inBatch(index int, field string) string {
+	place := fmt.Sprintf("[%d]", index)
+	if field == "" || strings.HasPrefix(field, "[") {
+		return place + field
+	}
+	return place + "." + field
+}

@@ -1,0 +1,195 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+func TestPagesHoldEveryJobOnce(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	var want []uuid.UUID
+	for i := range 7 {
+		kind := [...]string{"diary.entry", "kb.ingest"}[i%2]
+		want = append([]uuid.UUID{s.enqueue(fmt.Sprintf(`{"type":%q,"payload":{"input":"x"}}`, kind)).ID}, want...)
+	}
+	var got []uuid.UUID
+	for path := "/api/ai/jobs?limit=3&cursor="; ; {
+		page := decode[JobPage](s, s.do("GET", path, ""), http.StatusOK)
+		for _, j := range page.Jobs {
+			got = append(got, j.ID)
+		}
+		if page.NextCursor == nil {
+			break
+		}
+		path = "/api/ai/jobs?limit=3&cursor=" + *page.NextCursor
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("got  %v\nwant %v", got, want)
+	}
+}
+
+func TestListFilters(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	s.enqueue(plainJob)
+	ingest := s.enqueue(`{"type":"kb.ingest","payload":{"input":"x"}}`)
+	decode[Job](s, s.do("POST", ingest.StatusURL+"/cancel", ""), http.StatusOK)
+	s.exec(`update jobs set tenant = 'other' where id = $1`, s.enqueue(plainJob).ID)
+	for query, want := range map[string]int{
+		"": 2, "?state=&type=&cursor=": 2, "?state=queued": 1, "?state=cancelled": 1, "?state=done": 0,
+		"?type=kb.ingest": 1, "?type=kb.ingest&state=queued": 0, "?type=no.such": 0, "?limit=200": 2,
+	} {
+		page := decode[JobPage](s, s.do("GET", "/api/ai/jobs"+query, ""), http.StatusOK)
+		if len(page.Jobs) != want || page.NextCursor != nil {
+			t.Errorf("%s: %d jobs, want %d; cursor %v", query, len(page.Jobs), want, page.NextCursor)
+		}
+	}
+	if a := s.do("GET", "/api/ai/jobs", ""); strings.Contains(string(a.body), "payload") {
+		t.Errorf("a list holds payloads: %s", a.body)
+	}
+}
+
+func TestAnotherTenantsJobIsUnknown(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	made := s.enqueue(plainJob)
+	s.exec(`update jobs set tenant = 'other' where id = $1`, made.ID)
+	for _, route := range []string{"GET ", "GET /attempts", "POST /cancel", "POST /retry"} {
+		method, suffix, _ := strings.Cut(route, " ")
+		if a := s.do(method, made.StatusURL+suffix, ""); a.StatusCode != http.StatusNotFound {
+			t.Errorf("%s: status %d", route, a.StatusCode)
+		}
+	}
+}
+
+func TestCancelAndRetry(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	made := s.enqueue(plainJob)
+	a := s.do("POST", made.StatusURL+"/retry", "")
+	if p := s.isProblem(a); a.StatusCode != http.StatusConflict || !strings.Contains(p.Detail, "queued") {
+		t.Errorf("retry of a queued job: %s", a.body)
+	}
+	job := decode[Job](s, s.do("POST", made.StatusURL+"/cancel", "{}"), http.StatusOK)
+	if job.State != StateCancelled || job.FinishedAt == nil || job.Waiting != nil || string(job.Payload) != `{"input":"Hello"}` {
+		t.Errorf("cancelled: %+v", job)
+	}
+	if a := s.do("POST", made.StatusURL+"/cancel", ""); a.StatusCode != http.StatusConflict {
+		t.Errorf("a second cancel: %s", a.body)
+	}
+	job = decode[Job](s, s.do("POST", made.StatusURL+"/retry", ""), http.StatusOK)
+	if job.State != StateQueued || job.Waiting == nil || job.FinishedAt != nil {
+		t.Errorf("retried: %+v", job)
+	}
+}
+
+// One job as a worker would leave it.
+func TestDoneJobAndItsAttempts(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	made := s.enqueue(plainJob)
+	if got := decode[AttemptList](s, s.do("GET", made.StatusURL+"/attempts", ""), http.StatusOK); len(got.Attempts) != 0 {
+		t.Errorf("attempts of a new job: %+v", got)
+	}
+	const result = `{"output_text": "Hi <there>", "usage": {"input_tokens":3,"output_tokens":4}, "response": {"b":1, "a":1e2}, "more":[]}`
+	s.exec(`delete from ready where job_id = $1`, made.ID)
+	s.exec(`update jobs set state = 'done', attempts = 1, lease = 2, started_at = now(), finished_at = now(), result = $2 where id = $1`, made.ID, result)
+	s.exec(`insert into attempts (job_id, number, worker, upstream, outcome, charged, status, error, retry_after_ms, request_id, input_tokens, output_tokens, finished_at)
+		values ($1, 1, 'w', 'openai:gpt-5', 'rate_limited', false, 429, 'slow', 1500, 'req_1', null, null, now()),
+		       ($1, 2, 'w', 'openai:gpt-5', 'ok', true, 200, null, null, 'req_2', 3, 4, now())`, made.ID)
+	a := s.do("GET", made.StatusURL, "")
+	job := decode[Job](s, a, http.StatusOK)
+	if !strings.Contains(string(a.body), `"result":`+result+`,`) || job.Waiting != nil || job.State != StateDone {
+		t.Errorf("got %s", a.body)
+	}
+	attempts := decode[AttemptList](s, s.do("GET", made.StatusURL+"/attempts", ""), http.StatusOK).Attempts
+	if len(attempts) != 2 {
+		t.Fatalf("got %+v", attempts)
+	}
+	first, second := attempts[0], attempts[1]
+	if first.Number != 1 || *first.Outcome != "rate_limited" || *first.Status != 429 || *first.RetryAfterMs != 1500 || first.Usage != nil || first.Charged {
+		t.Errorf("first: %+v", first)
+	}
+	if *second.Outcome != "ok" || *second.Usage.InputTokens != 3 || *second.Usage.OutputTokens != 4 || second.Error != nil || *second.RequestID != "req_2" || !second.Charged {
+		t.Errorf("second: %+v", second)
+	}
+	for _, at := range []time.Time{first.StartedAt, job.CreatedAt} {
+		if at.Location() != time.UTC {
+			t.Errorf("a time in %v", at.Location())
+		}
+	}
+}
+
+func TestCursor(t *testing.T) {
+	t.Parallel()
+	id := uuid.MustParse("0199f0c1-7f5d-7c55-8f6e-3f1d6f0a2b11")
+	if got, ok := readCursor(cursor(id)); !ok || got != id {
+		t.Errorf("got %v, %v", got, ok)
+	}
+	for _, bad := range []string{"", "AQ", cursor(uuid.Nil), cursor(id) + "A", cursor(id)[1:], strings.ToLower(cursor(id)) + "="} {
+		if _, ok := readCursor(bad); ok {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+	if len(cursor(id)) > 64 {
+		t.Errorf("a cursor of %d characters is more than openapi.yaml allows", len(cursor(id)))
+	}
+}
+
+// Every reason that a job of the queue itself can show, over HTTP.
+func TestWaitingOverHTTP(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	first, second := s.enqueue(plainJob), s.enqueue(plainJob)
+	if w := second.Waiting; w.Reason != WaitingReasonNoWorker || *w.Position != 2 || w.Until != nil || w.EtaSeconds != nil {
+		t.Errorf("without a worker: %+v", w)
+	}
+	s.exec(`insert into workers (id, types, concurrency) values ('w', '{diary.entry}', 1)`)
+	s.server.served.forget("diary.entry")
+	if w := s.waitingOf(first); w.Reason != WaitingReasonQueue || *w.Position != 1 || w.Until != nil {
+		t.Errorf("in line: %+v", w)
+	}
+	decode[Upstream](s, s.do("POST", "/api/ai/upstreams/openai%3Agpt-5/pause", ""), http.StatusOK)
+	if w := s.waitingOf(first); w.Reason != WaitingReasonPaused || *w.Position != 1 {
+		t.Errorf("paused: %+v", w)
+	}
+	delayed := s.enqueue(`{"type":"diary.entry","payload":{"input":"x"},"delay_ms":600000}`)
+	if w := delayed.Waiting; w.Reason != WaitingReasonScheduled || w.Position != nil || *w.EtaSeconds < 590 || *w.EtaSeconds > 600 {
+		t.Errorf("scheduled: %+v", w)
+	}
+	s.exec(`update jobs set lease = 1 where id = $1`, delayed.ID)
+	s.exec(`insert into attempts (job_id, number, worker, outcome, finished_at) values ($1, 1, 'w', 'rate_limited', now())`, delayed.ID)
+	if w := s.waitingOf(delayed); w.Reason != WaitingReasonRateLimit || w.Until == nil {
+		t.Errorf("rate limited: %+v", w)
+	}
+}
+
+func (s *site) waitingOf(made EnqueueResponse) *Waiting {
+	s.t.Helper()
+	job := decode[Job](s, s.do("GET", made.StatusURL, ""), http.StatusOK)
+	if job.Waiting == nil {
+		s.t.Fatalf("%s does not wait", job.State)
+	}
+	return job.Waiting
+}
+
+func TestDescribingFailsNoEnqueue(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	s.exec(`insert into upstreams (name) values ('x')`)
+	_, err := s.pool.Exec(t.Context(), `alter table upstreams rename to gone`)
+	must(t, err)
+	s.server.fleet.forget(everybody)
+	if made := s.enqueue(plainJob); made.Waiting != nil {
+		t.Errorf("got %+v", made.Waiting)
+	}
+	if n := s.jobs(); n != 1 {
+		t.Errorf("%d jobs, want 1", n)
+	}
+}

@@ -1,0 +1,118 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"github.com/google/uuid"
+)
+
+// Serve answers on ln until ctx ends. Then it takes no more requests, is no longer ready, and waits for the open ones,
+// 15 seconds at most. It closes ln.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	ctx, end := context.WithCancel(ctx)
+	var rung sync.WaitGroup
+	rung.Go(func() { s.bell.Run(ctx) })
+	defer rung.Wait()
+	defer end()
+	stop := context.AfterFunc(ctx, func() { s.stopping.Store(true) })
+	defer stop()
+	return serve(ctx, ln, s.Handler(), s.log)
+}
+
+// ServeAdmin does the same with AdminHandler.
+func (s *Server) ServeAdmin(ctx context.Context, ln net.Listener) error {
+	return serve(ctx, ln, s.AdminHandler(), s.log)
+}
+
+func serve(ctx context.Context, ln net.Listener, handler http.Handler, log *slog.Logger) error {
+	srv := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: headerTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeader,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	var drained sync.WaitGroup
+	drained.Go(func() {
+		<-ctx.Done()
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+		defer cancel()
+		if err := srv.Shutdown(grace); err != nil {
+			log.Warn("requests were cut off", "after", drainTimeout)
+			srv.Close()
+		}
+	})
+	err := srv.Serve(problemListener{ln})
+	if errors.Is(err, http.ErrServerClosed) {
+		drained.Wait()
+		return nil
+	}
+	return fmt.Errorf("serve: %w", err)
+}
+
+// problemListener makes problems of the answers that net/http gives by itself, before any handler: to a malformed
+// request line, a path with a broken percent-encoding, headers too large. It offers no other way to change them.
+type problemListener struct{ net.Listener }
+
+func (l problemListener) Accept() (net.Conn, error) {
+	conn, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &problemConn{conn}, nil
+}
+
+type problemConn struct{ net.Conn }
+
+// CloseWrite lets net/http end its side first, so that the client can read to the end.
+func (c *problemConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+func (c *problemConn) Write(b []byte) (int, error) {
+	status, ok := rawRefusal(b)
+	if !ok {
+		return c.Conn.Write(b)
+	}
+	if _, err := c.Conn.Write(rawProblem(status)); err != nil {
+		return 0, err
+	}
+	return len(b), nil
+}
+
+// rawHeaders are what net/http writes, in one go with the status line, and no handler does: its answers have a Date.
+const rawHeaders = "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
+
+// rawRefusal recognises an answer of net/http's own and gives its status.
+func rawRefusal(b []byte) (int, bool) {
+	const protocol = "HTTP/1.1 "
+	line, _, found := bytes.Cut(b, []byte(rawHeaders))
+	if !found || !bytes.HasPrefix(line, []byte(protocol)) || bytes.ContainsAny(line, "\r\n") || len(line) < len(protocol)+3 {
+		return 0, false
+	}
+	status, err := strconv.Atoi(string(line[len(protocol) : len(protocol)+3]))
+	return status, err == nil && status >= http.StatusBadRequest
+}
+
+func rawProblem(status int) []byte {
+	id := uuid.NewString()
+	body, err := encode(newProblem(status, "the request is not HTTP as this server takes it: its first line, its path or its headers are malformed or too large", nil, id))
+	if err != nil {
+		body = nil
+	}
+	return fmt.Appendf(nil, "HTTP/1.1 %d %s\r\nContent-Type: %s\r\nX-Request-Id: %s\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s",
+		status, http.StatusText(status), problemType, id, len(body), body)
+}

@@ -1,0 +1,213 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/pprof"
+	"strings"
+	"sync/atomic"
+
+	"github.com/google/uuid"
+	"github.com/labstack/echo/v4"
+	"github.com/labstack/echo/v4/middleware"
+
+	"github.com/sluicedev/sluice/pkg/pg"
+	"github.com/sluicedev/sluice/pkg/queue"
+	"github.com/sluicedev/sluice/pkg/upstream"
+)
+
+// Config is what a Server is made of. All of it but CORSOrigins has to be there.
+type Config struct {
+	Queue       *queue.Queue
+	Upstreams   *upstream.Store
+	DB          pg.DB    // asked by /readyz, and told of new work
+	CORSOrigins []string // origins whose web pages may call, such as https://app.example; none by default
+	Log         *slog.Logger
+}
+
+// Server answers HTTP. It has no state but what it read within the last second.
+type Server struct {
+	queue     *queue.Queue
+	upstreams *upstream.Store
+	bell      *queue.Bell
+	db        pg.DB
+	log       *slog.Logger
+
+	contract *contract
+	metrics  *metrics
+	echo     *echo.Echo
+	stopping atomic.Bool
+
+	counts   *watch[queue.Counts]     // by tenant
+	served   *watch[bool]             // by type
+	fleet    *watch[fleet]            // everybody's, as are the rest
+	inFlight *watch[map[string]int64] // by line
+	backlog  *watch[int64]
+}
+
+var _ ServerInterface = (*Server)(nil)
+
+// New makes a Server. It fails on an origin that is none.
+func New(cfg Config) (*Server, error) {
+	contract, err := loadContract()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{queue: cfg.Queue, upstreams: cfg.Upstreams, bell: queue.NewBell(cfg.DB, cfg.Log), db: cfg.DB, log: cfg.Log, contract: contract}
+	s.counts = newWatch(cfg.Queue.Counts)
+	s.served = newWatch(cfg.Queue.Served)
+	s.fleet = newWatch(s.readFleet)
+	s.inFlight = newWatch(func(ctx context.Context, _ string) (map[string]int64, error) { return cfg.Queue.InFlight(ctx) })
+	s.backlog = newWatch(func(ctx context.Context, _ string) (int64, error) { return cfg.Queue.Backlog(ctx) })
+	s.metrics = newMetrics(s)
+	if s.echo, err = s.routes(cfg.CORSOrigins); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Server) routes(origins []string) (*echo.Echo, error) {
+	e := echo.New()
+	e.HTTPErrorHandler = s.answerError
+	e.IPExtractor = echo.ExtractIPDirect() // whoever is behind X-Forwarded-For may have made it up
+	guard, err := crossOrigin(origins)
+	if err != nil {
+		return nil, err
+	}
+	e.Use(s.metrics.count, identify, harden, recovered())
+	if len(origins) > 0 {
+		e.Use(middleware.CORSWithConfig(cors(origins)))
+	}
+	e.Use(guard, deadline, s.contract.check)
+	RegisterHandlers(e, s)
+	s.metrics.know(e.Routes())
+	return e, nil
+}
+
+// Handler answers everything on the public port.
+func (s *Server) Handler() http.Handler { return headAsGet(s.echo) }
+
+// AdminHandler answers what is for the operator alone: the probes, /metrics and pprof.
+func (s *Server) AdminHandler() http.Handler {
+	mux := http.NewServeMux()
+	for _, path := range []string{"/livez", "/readyz", "/metrics"} {
+		mux.Handle(path, s.Handler())
+	}
+	mux.HandleFunc("/debug/pprof/", pprof.Index)
+	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	return mux
+}
+
+// headAsGet answers HEAD wherever GET is answered; net/http leaves the body out.
+func headAsGet(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodHead {
+			get := *r
+			get.Method = http.MethodGet
+			r = &get
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// identify gives a request its id: the client's own, where that is harmless in a log.
+func identify(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		id := c.Request().Header.Get(echo.HeaderXRequestID)
+		if !harmless(id) {
+			id = uuid.NewString()
+		}
+		c.Response().Header().Set(echo.HeaderXRequestID, id)
+		return next(c)
+	}
+}
+
+func harmless(id string) bool {
+	const letters = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:/-"
+	return id != "" && len(id) <= maxRequestID && strings.Trim(id, letters) == ""
+}
+
+func requestID(c echo.Context) string { return c.Response().Header().Get(echo.HeaderXRequestID) }
+
+// harden sets the headers of an answer that is data for one client and never a page.
+func harden(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		h := c.Response().Header()
+		h.Set(echo.HeaderXContentTypeOptions, "nosniff")
+		h.Set(echo.HeaderCacheControl, "no-store")
+		h.Set(echo.HeaderReferrerPolicy, "no-referrer")
+		h.Set(echo.HeaderContentSecurityPolicy, "default-src 'none'; frame-ancestors 'none'")
+		return next(c)
+	}
+}
+
+// recovered turns a panic into an error, which is logged with its stack and answered like any other of ours.
+func recovered() echo.MiddlewareFunc {
+	return middleware.RecoverWithConfig(middleware.RecoverConfig{
+		DisableStackAll: true,
+		LogErrorFunc: func(_ echo.Context, err error, stack []byte) error {
+			return fmt.Errorf("panic: %v\n%s", err, stack) // %v: what it wraps is no answer
+		},
+	})
+}
+
+func cors(origins []string) middleware.CORSConfig {
+	return middleware.CORSConfig{
+		AllowOrigins:  origins,
+		AllowMethods:  []string{http.MethodGet, http.MethodPost},
+		AllowHeaders:  []string{echo.HeaderContentType, echo.HeaderAuthorization, keyHeader, "Prefer", "Last-Event-ID", echo.HeaderXRequestID},
+		ExposeHeaders: []string{echo.HeaderLocation, replayedHeader, echo.HeaderRetryAfter, echo.HeaderXRequestID},
+		MaxAge:        600,
+	}
+}
+
+// crossOrigin refuses what a browser sends for a web page of another origin, unless that is allowed. Without it any page
+// could pause an upstream of whoever runs an API without authentication on a loopback address: such a POST needs no body
+// and asks nobody first.
+func crossOrigin(origins []string) (echo.MiddlewareFunc, error) {
+	protection := http.NewCrossOriginProtection()
+	for _, origin := range origins {
+		if err := protection.AddTrustedOrigin(origin); err != nil {
+			return nil, fmt.Errorf("allowed origin: %w", err)
+		}
+	}
+	return func(next echo.HandlerFunc) echo.HandlerFunc {
+		return func(c echo.Context) error {
+			if protection.Check(c.Request()) != nil {
+				return &refusal{status: http.StatusForbidden, detail: "web pages of this origin may not do this; SLUICE_CORS_ORIGINS allows origins"}
+			}
+			return next(c)
+		}
+	}, nil
+}
+
+// deadline bounds a request's work. A slow sender's time is not the database's.
+func deadline(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		limit := requestTimeout
+		if c.Request().ContentLength != 0 {
+			limit += readTimeout
+		}
+		r := c.Request()
+		ctx, cancel := context.WithTimeout(r.Context(), limit)
+		defer cancel()
+		c.SetRequest(r.WithContext(ctx))
+		return next(c)
+	}
+}
+
+// tenant is whose jobs a request sees. Without authentication there is one.
+func tenant(echo.Context) string { return queue.DefaultTenant }
+
+func writeJSON(c echo.Context, status int, v any) error {
+	body, err := encode(v)
+	if err != nil {
+		return err
+	}
+	return c.Blob(status, echo.MIMEApplicationJSON, body)
+}
