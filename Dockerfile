@@ -1,0 +1,21 @@
+# syntax=docker/dockerfile:1
+# One image with both programs, /api and /worker: static binaries, no shell, no root.
+
+ARG GO_IMAGE=golang:1.26
+ARG RUNTIME_IMAGE=gcr.io/distroless/static-debian12:nonroot
+
+FROM --platform=$BUILDPLATFORM ${GO_IMAGE} AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN --mount=type=cache,target=/go/pkg/mod go mod download
+COPY . .
+ARG TARGETOS TARGETARCH
+RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
+    CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
+    go build -trimpath -ldflags "-s -w" -o /out/ ./cmd/api ./cmd/worker
+
+FROM ${RUNTIME_IMAGE}
+COPY --from=build /out/api /out/worker /
+USER 65532:65532
+EXPOSE 3000
+CMD ["/api"]

@@ -1,0 +1,45 @@
+# Every command that a contributor needs. `make` alone lists them.
+
+# The race detector needs a C compiler, which a machine with only Go does not have.
+RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
+
+# The packages whose statements a newer PostgreSQL could take otherwise: they are tested on 17 as well.
+DATABASE_PACKAGES := $(wildcard pkg/pg pkg/pg/local pkg/queue pkg/upstream)
+
+.PHONY: help
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: build ## Everything on this machine, with nothing configured, until Ctrl-C
+	@bin/demo
+
+.PHONY: smoke
+smoke: build ## Database and API alone: enqueue one job, show the queue, end
+	@bin/demo smoke
+
+.PHONY: test
+test: ## Every test: vet, all packages, then those with SQL once more on PostgreSQL 17 (from npm)
+	go vet ./...
+	go test $(RACE) ./...
+	SLUICE_TEST_POSTGRES=npm go test -count=1 $(DATABASE_PACKAGES:%=./%)
+
+.PHONY: check
+check: ## Format, vet, staticcheck, and that generated code is up to date
+	@unformatted=$$(gofmt -l $$(go list -f '{{.Dir}}' ./...)); if [ -n "$$unformatted" ]; then echo "run gofmt -w on:" $$unformatted; exit 1; fi
+	go vet ./...
+	go tool -modfile=tools/go.mod staticcheck ./...
+	@before=$$(cat pkg/*/*.gen.go | cksum); go generate ./...; after=$$(cat pkg/*/*.gen.go | cksum); \
+		if [ "$$before" != "$$after" ]; then echo "generated code was out of date: it is new now, commit it"; exit 1; fi
+
+.PHONY: build
+build: ## The programs, into bin/
+	CGO_ENABLED=0 go build -o bin/ ./cmd/...
+
+.PHONY: migrate
+migrate: build ## Bring the database of DATABASE_URL to the newest schema
+	bin/api migrate
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin

@@ -1,0 +1,100 @@
+// Command demo runs the whole of Sluice on this machine with nothing configured: PostgreSQL, a simulated provider, the
+// API and two workers, and shows a few jobs going through.
+//
+//	demo         stays up until Ctrl-C
+//	demo smoke   PostgreSQL and the API alone: enqueues one job, shows the queue, and ends
+//
+// DATABASE_URL, OPENAI_API_KEY and PORT, where they are set, take the place of the private database, the simulated
+// provider and port 3000. Everything listens on the loopback address alone. Nothing is left behind: processes are ended
+// and temporary folders removed, and a demo that is killed takes its processes with it (on Linux).
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+)
+
+func main() {
+	// The kernel ends the children when the thread that started them ends: this goroutine keeps one to itself, for as
+	// long as the process lives, and starts them all.
+	runtime.LockOSThread()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the demo at once
+	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout); err != nil {
+		fmt.Fprintln(os.Stderr, "demo:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, args []string, env func(string) string, out io.Writer) error {
+	switch {
+	case len(args) == 0:
+		return demo(ctx, env, out)
+	case len(args) == 1 && args[0] == "smoke":
+		return smoke(ctx, env, out)
+	default:
+		return fmt.Errorf("unexpected arguments %q: it takes none, or smoke", args)
+	}
+}
+
+const workers = 2
+
+// demo brings everything up, shows a few jobs, and waits for ctx's end, which is success.
+func demo(ctx context.Context, env func(string) string, out io.Writer) (err error) {
+	s, err := newStack(ctx, env, out)
+	if err != nil {
+		return err
+	}
+	defer s.close(&err)
+	database := env("DATABASE_URL")
+	if err := s.startDatabase(database); err != nil {
+		return err
+	}
+	if err := s.startProvider(); err != nil {
+		return err
+	}
+	if err := s.startAPI(); err != nil {
+		return err
+	}
+	if err := s.startWorkers(workers); err != nil {
+		return err
+	}
+	if err := s.showJobs(); err != nil {
+		return err
+	}
+	s.printHints(database != "")
+	<-s.ctx.Done()
+	fmt.Fprintln(out, "\nstopping")
+	return nil
+}
+
+// smoke shows that a job is taken without any provider, and ends.
+func smoke(ctx context.Context, env func(string) string, out io.Writer) (err error) {
+	s, err := newStack(ctx, env, out)
+	if err != nil {
+		return err
+	}
+	defer s.close(&err)
+	if err := s.startDatabase(""); err != nil {
+		return err
+	}
+	if err := s.startAPI(); err != nil {
+		return err
+	}
+	id, err := s.client.enqueue(s.ctx, samples[0])
+	if err != nil {
+		return err
+	}
+	counts, err := s.client.counts(s.ctx)
+	if err != nil {
+		return err
+	}
+	s.say("job", "%s, %s", id, samples[0].Type)
+	s.say("queue", "%s", counts)
+	return nil
+}

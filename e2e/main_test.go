@@ -1,0 +1,236 @@
+// Package e2e tests the whole system: the real binaries as processes, a real PostgreSQL, real HTTP to the API and to a
+// provider. What one process promises is tested beside its code; here is what only several can show.
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/sluicedev/sluice/pkg/llm/llmtest"
+	"github.com/sluicedev/sluice/pkg/pg/pgtest"
+)
+
+// patience bounds every wait for an event. It is no measure of speed.
+const patience = 2 * time.Minute
+
+// bin is where the binaries under test are.
+var bin string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "sluice-e2e-")
+	if err != nil {
+		panic(err)
+	}
+	bin = dir
+	build := exec.Command("go", "build", "-o", dir, "../cmd/api", "../cmd/worker")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "building the binaries: %v\n%s", err, out)
+		os.Exit(1)
+	}
+	defer os.RemoveAll(dir)
+	pgtest.Main(m)
+}
+
+// system is one database, one API, one provider and any number of workers.
+type system struct {
+	t   *testing.T
+	db  *pgxpool.Pool
+	url string
+	sim *llmtest.Server
+	api string
+}
+
+func start(t *testing.T, options ...llmtest.Option) *system {
+	t.Helper()
+	s := &system{t: t, url: pgtest.URL(t), sim: llmtest.Start(t, options...)}
+	pool, err := pgxpool.New(t.Context(), s.url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(pool.Close)
+	s.db = pool
+	port := freePort(t)
+	s.api = "http://127.0.0.1:" + port
+	s.run("api", "DATABASE_URL="+s.url, "PORT="+port)
+	s.until("the API is ready", func() bool {
+		res, err := http.Get(s.api + "/readyz")
+		if err != nil {
+			return false
+		}
+		res.Body.Close()
+		return res.StatusCode == http.StatusOK
+	})
+	return s
+}
+
+func (s *system) worker(env ...string) *process {
+	s.t.Helper()
+	return s.run("worker", append([]string{
+		"DATABASE_URL=" + s.url, "OPENAI_BASE_URL=" + s.sim.BaseURL(), "OPENAI_API_KEY=sk-test",
+	}, env...)...)
+}
+
+// process is a running binary. It is killed when the test ends, at the latest.
+type process struct {
+	cmd  *exec.Cmd
+	once sync.Once
+	err  error
+}
+
+func (s *system) run(name string, env ...string) *process {
+	s.t.Helper()
+	cmd := exec.Command(filepath.Join(bin, name))
+	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, env...)
+	cmd.Stdout, cmd.Stderr = s.t.Output(), s.t.Output()
+	if err := cmd.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	p := &process{cmd: cmd}
+	s.t.Cleanup(func() {
+		cmd.Process.Kill()
+		p.wait()
+	})
+	return p
+}
+
+func (p *process) wait() error {
+	p.once.Do(func() { p.err = p.cmd.Wait() })
+	return p.err
+}
+
+// terminate asks the process to stop and waits until it has.
+func (p *process) terminate() error {
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	return p.wait()
+}
+
+// kill ends it without a warning.
+func (p *process) kill() {
+	p.cmd.Process.Kill()
+	p.wait()
+}
+
+// do makes a request to the API and decodes the answer.
+func (s *system) do(method, path string, body, answer any) (*http.Response, error) {
+	var sent io.Reader
+	if body != nil {
+		raw, err := json.Marshal(body)
+		if err != nil {
+			return nil, err
+		}
+		sent = bytes.NewReader(raw)
+	}
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, method, s.api+path, sent)
+	if err != nil {
+		return nil, err
+	}
+	if sent != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	raw, err := io.ReadAll(res.Body)
+	if err != nil {
+		return nil, err
+	}
+	if answer == nil {
+		return res, nil
+	}
+	return res, json.Unmarshal(raw, answer)
+}
+
+func (s *system) enqueue(jobType, input string) string {
+	s.t.Helper()
+	var made struct{ ID string }
+	res, err := s.do("POST", "/api/ai/enqueue", map[string]any{"type": jobType, "payload": map[string]any{"input": input}}, &made)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if res.StatusCode != http.StatusAccepted || made.ID == "" {
+		s.t.Fatalf("enqueue answered %s", res.Status)
+	}
+	return made.ID
+}
+
+func (s *system) until(what string, ok func() bool) {
+	s.t.Helper()
+	deadline := time.Now().Add(patience)
+	for !ok() {
+		if time.Now().After(deadline) {
+			s.t.Fatalf("waited in vain for: %s", what)
+		}
+		time.Sleep(20 * time.Millisecond) // between two looks from outside: other processes give no event
+	}
+}
+
+func (s *system) count(sql string, args ...any) (n int) {
+	s.t.Helper()
+	if err := s.db.QueryRow(s.t.Context(), sql, args...).Scan(&n); err != nil {
+		s.t.Fatal(err)
+	}
+	return n
+}
+
+func (s *system) untilDone(n int) {
+	s.t.Helper()
+	s.until(fmt.Sprintf("%d jobs done", n), func() bool { return s.count(`select count(*) from jobs where state = 'done'`) == n })
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	_, port, err := net.SplitHostPort(l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// need finds a tool, or says what is missing: a failure where CI=true.
+func need(t *testing.T, tool, why string) string {
+	t.Helper()
+	path, err := exec.LookPath(tool)
+	if err == nil {
+		return path
+	}
+	if os.Getenv("CI") == "true" || !errors.Is(err, exec.ErrNotFound) {
+		t.Fatalf("%s is needed %s: %v", tool, why, err)
+	}
+	t.Skipf("%s is not installed; it is needed %s", tool, why)
+	return ""
+}
+
+// spell shortens a list for a message.
+func spell(list []string) string {
+	if len(list) > 5 {
+		list = append(list[:5:5], "...")
+	}
+	return strings.Join(list, ", ")
+}
