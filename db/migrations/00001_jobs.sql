@@ -37,8 +37,9 @@ create table job_types (
     constraint job_types_unpaced_is_custom check (upstream is not null or custom)
 );
 
--- The place in line: it only grows, and is not promised to be anything but an order.
-create sequence jobs_seq as bigint cache 32;
+-- The place in line: it only grows, and is not promised to be anything but an order. Not cached: a session that was idle
+-- for a day would hand out yesterday's places, ahead of everybody.
+create sequence jobs_seq as bigint;
 
 create table jobs (
     id              uuid primary key default uuid_v7(),
@@ -121,7 +122,7 @@ create table ready (
     since      timestamptz not null,
     expires_at timestamptz,
     primary key (line, priority, seq)
-);
+) with (autovacuum_vacuum_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02); -- every row of it is soon dead
 create index ready_by_expiry on ready (expires_at) where expires_at is not null;
 
 -- Delayed jobs, in the order in which they fall due.
@@ -145,16 +146,17 @@ create table workers (
     seen_at     timestamptz not null default now()
 ) with (fillfactor = 50);
 
--- One row a claim: the leases that it gave. The worker reconciles its own with its memory (a claim whose reply was lost
--- is given back) and deletes them; rescue reads those of the dead.
+-- The leases that a claim gave: one row for each deadline among them. The worker reconciles its own with its memory (a
+-- claim whose reply was lost is given back) and deletes them; rescue reads those of the dead and those past the deadline.
 create table claims (
-    id          uuid primary key,
+    id          uuid not null,
     worker      text not null,
     line        text not null,
     job_ids     uuid[] not null,
     leases      bigint[] not null,
     claimed_at  timestamptz not null default now(),
     deadline_at timestamptz not null,
+    primary key (id, deadline_at),
     constraint claims_paired check (cardinality(job_ids) = cardinality(leases))
 );
 create index claims_by_worker on claims (worker);

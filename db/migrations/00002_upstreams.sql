@@ -98,7 +98,7 @@ end $$;
 -- runnable_backlog counts the queued jobs that could start now: what an autoscaler should look at. Jobs behind an open
 -- breaker are left out, so that an outage or a limit never scales the fleet into a wall.
 create function runnable_backlog() returns bigint
-language sql stable as $$
+language sql stable set search_path from current as $$
     select count(*) from ready r
     where (r.expires_at is null or r.expires_at > now())
       and not exists (select from upstreams u where u.name = r.line and u.state <> 'closed')

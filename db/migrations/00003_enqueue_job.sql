@@ -3,12 +3,13 @@
 -- +goose Up
 
 -- +goose StatementBegin
--- payload_fault says in words why a payload cannot be kept or sent truly, naming the field; null: it can.
+-- payload_fault says in words why a payload cannot be kept or sent truly, naming the field; null: it can. It reads the
+-- text and not its jsonb, which knows only the last of two members of one name, and fewer numbers than float64 does.
 create function payload_fault(payload json) returns text
 language plpgsql immutable as $$
 declare
-    doc jsonb;
-    rest text;
+    escapes text; -- the text without escaped backslashes: what looks like an escape in it is one
+    bare text;    -- the text without strings
 begin
     if payload is null then
         return 'payload: is required';
@@ -19,25 +20,51 @@ begin
     if json_typeof(payload) <> 'object' then
         return 'payload: must be an object';
     end if;
-    -- Only the brackets outside strings; each round takes the innermost pairs away.
-    rest := regexp_replace(regexp_replace(payload::text, '"(\\.|[^"\\])*"', '', 'g'), '[^][{}]', '', 'g');
-    for level in 1..100 loop
-        exit when rest = '';
-        rest := replace(replace(rest, '[]', ' '), '{}', ' ');
-        rest := replace(rest, ' ', '');
-    end loop;
-    if rest <> '' then
-        return 'payload: is nested deeper than 100 levels';
+
+    escapes := replace(payload::text, '\\', '');
+    if strpos(escapes, '\u0000') > 0 then
+        return 'payload: must not contain \u0000';
     end if;
-    begin
-        doc := payload::jsonb; -- refuses \u0000, lone surrogates and numbers past any range
-    exception when others then
-        return 'payload: ' || sqlerrm;
-    end;
-    if jsonb_path_exists(doc, '$.** ? (@.type() == "number" && (@ > 1.7976931348623157e308 || @ < -1.7976931348623157e308))') then
+    if strpos(lower(escapes), '\ud') > 0
+            and regexp_replace(escapes, '\\u[dD][89abAB]..\\u[dD][c-fC-F]..', '', 'g') ~ '\\u[dD][89a-fA-F]' then
+        return 'payload: must be valid UTF-8 without lone surrogates';
+    end if;
+
+    bare := regexp_replace(replace(escapes, '\"', ''), '"[^"]*"', '', 'g');
+    if exists (select from regexp_matches(bare, '(\d+)(?:\.(\d+))?(?:[eE]([-+]?\d+))?', 'g') m where float64_overflows(m[1], m[2], m[3])) then
         return 'payload: has a number that does not fit a float64';
     end if;
+    -- Of the brackets alone, each round takes the innermost pairs away.
+    bare := regexp_replace(bare, '[^][{}]+', '', 'g');
+    for level in 1..100 loop
+        exit when bare = '';
+        bare := replace(replace(replace(bare, '[]', ' '), '{}', ' '), ' ', '');
+    end loop;
+    if bare <> '' then
+        return 'payload: must not be nested more than 100 levels deep';
+    end if;
     return null;
+end $$;
+-- +goose StatementEnd
+
+-- +goose StatementBegin
+-- float64_overflows tells whether the number "whole.fraction e exponent" is at least 2^1024 - 2^970, from where on it is
+-- rounded to infinity. It goes by the digits, because numeric ends where JSON goes on.
+create function float64_overflows(whole text, fraction text, exponent text) returns boolean
+language plpgsql immutable as $$
+declare
+    digits text := ltrim(whole || coalesce(fraction, ''), '0');
+    place numeric; -- of the first digit that counts: 2 in 123
+begin
+    if digits = '' or (exponent is null and length(whole) < 309) then
+        return false;
+    end if;
+    if length(exponent) > 20 then -- more zeros or nines than any payload has digits
+        exponent := case when exponent like '-%' then '-' else '' end || coalesce(nullif(right(ltrim(exponent, '+-0'), 20), ''), '0');
+    end if;
+    place := length(whole) - 1 - (length(whole || coalesce(fraction, '')) - length(digits)) + coalesce(exponent::numeric, 0);
+    return place > 308 or (place = 308
+        and digits collate "C" >= trunc(power(2::numeric, 1024) - power(2::numeric, 970))::text);
 end $$;
 -- +goose StatementEnd
 
@@ -57,10 +84,10 @@ begin
         return format('payload.%s: is given twice', repeated);
     end if;
     if messages is null and input is null then
-        return 'payload.messages: messages or input is required';
+        return 'payload: must have messages or input';
     end if;
     if messages is not null and input is not null then
-        return 'payload.input: messages and input exclude each other';
+        return 'payload: must have messages or input, not both';
     end if;
     if messages is not null and (json_typeof(messages) <> 'array' or json_array_length(messages) = 0) then
         return 'payload.messages: must be an array that is not empty';
@@ -88,6 +115,9 @@ begin
             and not (json_typeof(request->'model') = 'string' and request->>'model' = any (models || model)) then
         return format('payload.request.model: must be %s', array_to_string(model || models, ' or '));
     end if;
+    if json_typeof(request->'instructions') not in ('string', 'null') then
+        return 'payload.request.instructions: must be a string or null';
+    end if;
     return null;
 end $$;
 -- +goose StatementEnd
@@ -105,7 +135,7 @@ create function enqueue_job(
     idempotency_key text default null,
     tenant text default 'default'
 ) returns uuid
-language plpgsql as $$
+language plpgsql set search_path from current as $$ -- the application may have another one
 #variable_conflict use_column
 declare
     t job_types;
@@ -119,7 +149,8 @@ begin
         when t.name is null then format('type: %s is not a type of the configuration', enqueue_job.type)
         when enqueue_job.priority not between 1 and 10 then 'priority: must be from 1 to 10'
         when enqueue_job.max_attempts not between 1 and 100 then 'max_attempts: must be from 1 to 100'
-        when enqueue_job.scheduled_at > now() + interval '30 days' then 'scheduled_at: must be at most 30 days ahead'
+        when enqueue_job.scheduled_at > clock_timestamp() + interval '30 days' then 'scheduled_at: must be at most 30 days ahead'
+        when enqueue_job.scheduled_at < '0001-01-01 00:00:00Z' then 'scheduled_at: must be a time of our era'
         when length(enqueue_job.idempotency_key) not between 1 and 255 then 'idempotency_key: must have 1 to 255 characters'
         when coalesce(enqueue_job.tenant, '') = '' then 'tenant: is required'
         else coalesce(payload_fault(enqueue_job.payload),
@@ -185,3 +216,4 @@ drop function enqueue_job(text, json, integer, integer, timestamptz, text, text)
 drop function enqueued_before(text, text, bytea);
 drop function prompt_fault(json, text, text[]);
 drop function payload_fault(json);
+drop function float64_overflows(text, text, text);

@@ -111,8 +111,7 @@ type Report struct {
 // replaces it by its own trailing run.
 func (b Breaker) Report(r Report, rules Rules, now time.Time, rnd float64) Breaker {
 	if r.OK > 0 {
-		b.LastOKAt = latest(b.LastOKAt, now)
-		b.Suspect = Suspect{}
+		b = b.succeeded(now)
 	}
 	if b.State != Closed || r.Generation != b.Generation {
 		return b
@@ -239,10 +238,13 @@ func (b Breaker) Answered(a Answer, rules Rules, now time.Time, rnd float64) Bre
 	cold := b.State == Closed
 	b.Probe = Probe{}
 	if a.OK {
-		b.LastOKAt = latest(b.LastOKAt, now)
+		b = b.succeeded(now)
 	}
 	switch {
 	case a.Alive && cold:
+		if a.OK {
+			b.Failures, b.FailingJobs = 0, nil // of the cold calls before it
+		}
 		return b.heard(now)
 	case a.Alive:
 		return b.heard(now).close(now)
@@ -295,12 +297,13 @@ func (b Breaker) Resume(now time.Time) Breaker {
 }
 
 // Sane mends what a step of the database's clock may have broken: nothing is told to wait for longer than the longest
-// time to stay open, and no bucket of the window lies in the future.
+// time to stay open, and nothing that happened lies in the future.
 func (b Breaker) Sane(rules Rules, now time.Time) Breaker {
 	longest := max(rules.MaxOpen, rules.HoldFor, rules.MaxRetry)
 	if limit := now.Add(longest + time.Duration(Jitter*float64(longest))); b.RetryAt.After(limit) {
 		b.RetryAt = limit
 	}
+	b.LastOKAt, b.ClosedAt = earliest(b.LastOKAt, now), earliest(b.ClosedAt, now)
 	if b.WindowAt.After(now) {
 		b.WindowAt, b.WindowOK, b.WindowBad = time.Time{}, nil, nil
 	}
@@ -327,6 +330,13 @@ func (b Breaker) close(now time.Time) Breaker {
 	b.ClosedAt = now
 	b.Generation++
 	b.Probe = Probe{}
+	return b
+}
+
+// succeeded notes that the credential and the model are good, whenever the call began.
+func (b Breaker) succeeded(now time.Time) Breaker {
+	b.LastOKAt = latest(b.LastOKAt, now)
+	b.Suspect = Suspect{}
 	return b
 }
 
@@ -374,6 +384,13 @@ func distinct(have, more []uuid.UUID, limit int) []uuid.UUID {
 		}
 	}
 	return have
+}
+
+func earliest(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }
 
 func latest(a, b time.Time) time.Time {

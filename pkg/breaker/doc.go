@@ -11,7 +11,7 @@
 //	   └────────────────────────────────────────────────────────────────────── half-open
 //
 // Promises: at most one permit for a probe is in force at any time. Every change of state raises the generation, and an
-// answer that carries an older one changes nothing. A report of successes from the fleet ends a run of failures. Time is
+// answer that carries an older one changes none; a late success still clears a suspicion. A report of successes from the fleet ends a run of failures. Time is
 // an argument, elapsed time is never negative, and RetryAt is never further away than the longest time to stay open.
 //
 // The same permit serves the cold start: an upstream that nobody has heard from is closed, but admits one call.

@@ -15,21 +15,25 @@ import (
 // what Cancels tells anyway.
 const CancelChannel = "sluice_cancels"
 
-// Lock order: the narrow row first. If the job is claimed meanwhile, nothing is deleted here and the update below finds
-// it running.
+// Lock order: the narrow row first, by the place that the job has now.
 const leaveLineSQL = `
-with job as (select * from jobs where id = $1 and tenant = $2),
-line as (
+with job as materialized (
+    select * from jobs where id = $1 and tenant = $2
+), line as (
     delete from ready r using job
     where r.line = coalesce(job.upstream, job.type) and r.priority = job.priority and r.seq = job.seq and r.job_id = job.id
+), later as (
+    delete from delayed d using job where d.due_at = job.scheduled_at and d.job_id = job.id
 )
-delete from delayed d using job where d.due_at = job.scheduled_at and d.job_id = job.id`
+select state, seq, scheduled_at from job`
 
 // A running job's lease moves on, so that the late answer is fenced off; its attempt's row is left to the worker, which
-// knows what usage came.
+// knows what usage came. A job that is not where its narrow row was taken from is left alone: it may have another one by now.
 const cancelSQL = `
 with old as materialized (
-    select id, worker, lease from jobs where id = $1 and tenant = $2 for update
+    select id, worker, lease from jobs
+    where id = $1 and tenant = $2 and state = $3 and seq = $4 and scheduled_at is not distinct from $5
+    for update
 ), job as (
     update jobs j set state = 'cancelled', worker = null, deadline_at = null,
         lease = j.lease + (j.state = 'running')::int, finished_at = clock_timestamp(), updated_at = clock_timestamp()
@@ -46,19 +50,35 @@ with old as materialized (
 )
 select ` + jobColumns + `, (select count(*) from notified) from job`
 
+// cancelTries bounds how often a cancel starts anew because the job was claimed or ended between its two statements.
+const cancelTries = 10
+
+var errMoved = errors.New("the job changed while it was being cancelled; try again")
+
 // Cancel ends a queued, delayed or running job at once. *Conflict: it has ended already.
-func (q *Queue) Cancel(ctx context.Context, tenant string, id uuid.UUID) (Job, error) {
-	var job Job
-	err := pg.Retry(ctx, func() error {
-		return pg.InTx(ctx, q.db, func(tx pgx.Tx) error {
-			if _, err := tx.Exec(ctx, leaveLineSQL, id, tenant); err != nil {
-				return err
-			}
-			var notified int64
-			return tx.QueryRow(ctx, cancelSQL, id, tenant).Scan(append(job.scan(), &notified)...)
+func (q *Queue) Cancel(ctx context.Context, tenant string, id uuid.UUID) (job Job, err error) {
+	for range cancelTries {
+		err = pg.Retry(ctx, func() error {
+			return pg.InTx(ctx, q.db, func(tx pgx.Tx) error { return cancel(ctx, tx, tenant, id, &job) })
 		})
-	})
+		if !errors.Is(err, errMoved) {
+			break
+		}
+	}
 	return job, q.refused(ctx, "cancelled", tenant, id, err)
+}
+
+func cancel(ctx context.Context, tx pgx.Tx, tenant string, id uuid.UUID, job *Job) error {
+	var seen Job
+	if err := tx.QueryRow(ctx, leaveLineSQL, id, tenant).Scan(&seen.State, &seen.seq, &seen.ScheduledAt); err != nil {
+		return err
+	}
+	var notified int64
+	err := tx.QueryRow(ctx, cancelSQL, id, tenant, string(seen.State), seen.seq, seen.ScheduledAt).Scan(append(job.scan(), &notified)...)
+	if errors.Is(err, pgx.ErrNoRows) && !seen.State.Ended() {
+		return errMoved
+	}
+	return err
 }
 
 const retrySQL = `

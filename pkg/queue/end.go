@@ -44,7 +44,7 @@ with given as materialized (
 ), job as (
     update jobs j set
         state = g.state,
-        attempts = j.attempts + g.charged::int,
+        attempts = least(j.attempts + g.charged::int, j.max_attempts),
         worker = null,
         deadline_at = null,
         scheduled_at = case when g.state = 'delayed' then g.now + g.delay_ms * interval '1 millisecond' else j.scheduled_at end,
@@ -64,12 +64,13 @@ with given as materialized (
         status = g.status, error = g.error, retry_after_ms = g.retry_after_ms, request_id = g.request_id,
         input_tokens = g.input_tokens, output_tokens = g.output_tokens,
         finished_at = g.now
-    from given g left join job j on j.id = g.job_id
+    from given g left join job j on j.id = g.job_id and j.lease = g.lease
     where a.job_id = any ($2) and a.job_id = g.job_id and a.number = g.lease and a.worker = $1 and a.outcome is null
 ), line as (
     insert into ready (line, priority, seq, job_id, tenant, type, since, expires_at)
     select coalesce(upstream, type), priority, seq, id, tenant, type, greatest(created_at, scheduled_at), expires_at
     from job where state = 'queued'
+    on conflict do nothing
 ), later as (
     insert into delayed (due_at, job_id, tenant, line, expires_at)
     select scheduled_at, id, tenant, coalesce(upstream, type), expires_at from job where state = 'delayed'
@@ -117,7 +118,15 @@ func (e End) unstorable(err error) End {
 	}
 }
 
-func (q *Queue) end(ctx context.Context, worker string, ends []End) ([]uuid.UUID, error) {
+func (q *Queue) end(ctx context.Context, worker string, ends []End) (held []uuid.UUID, err error) {
+	err = pg.Retry(ctx, func() error { // rescue may lock the same jobs in another order
+		held, err = q.endOnce(ctx, worker, ends)
+		return err
+	})
+	return held, err
+}
+
+func (q *Queue) endOnce(ctx context.Context, worker string, ends []End) ([]uuid.UUID, error) {
 	rows, err := q.db.Query(ctx, endSQL, worker,
 		of(ends, func(e End) uuid.UUID { return e.JobID }),
 		of(ends, func(e End) int64 { return e.Lease }),

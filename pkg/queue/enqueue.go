@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -152,13 +153,20 @@ func (j NewJob) bounds() error {
 		return &Invalid{Field: "delay_ms", Message: "scheduled_at and delay_ms exclude each other"}
 	case j.Delay != nil && (*j.Delay < 0 || *j.Delay > jobtype.MaxDelay):
 		return &Invalid{Field: "delay_ms", Message: "must be from 0 to 30 days"}
+	case !storable(j.IdempotencyKey):
+		return &Invalid{Field: "idempotency_key", Message: "must be valid UTF-8 without NUL"}
 	case utf8.RuneCountInString(j.IdempotencyKey) > MaxKey:
 		return &Invalid{Field: "idempotency_key", Message: fmt.Sprintf("must have 1 to %d characters", MaxKey)}
+	case !storable(j.CallbackURL):
+		return &Invalid{Field: "callback_url", Message: "must be valid UTF-8 without NUL"}
 	case utf8.RuneCountInString(j.CallbackURL) > MaxCallback:
 		return &Invalid{Field: "callback_url", Message: fmt.Sprintf("must have at most %d characters", MaxCallback)}
 	}
 	return nil
 }
+
+// storable tells whether a text column can hold the text.
+func storable(text string) bool { return utf8.ValidString(text) && !strings.Contains(text, "\x00") }
 
 // hash is of everything that the request said but its key. enqueue_job() computes the same in SQL, so that a key holds
 // across both ways in.
@@ -257,14 +265,14 @@ func inCall(err error, place []int) error {
 // taken comes back without an id. One row that is too far ahead, by the database's clock, keeps all of them out.
 const enqueueSQL = `
 with given as materialized (
-    select uuid_v7() as id, nextval('jobs_seq') as seq, g.ord, g.tenant, g.type, g.line, g.upstream,
+    select uuid_v7() as id, nextval('jobs_seq') as seq, g.ord, g.tenant, g.type, g.upstream,
         g.priority::smallint as priority, g.payload, g.max_attempts, g.key, g.hash, g.callback, clock.now,
         case when g.delay_ms is null then g.scheduled_at
              else clock.now + g.delay_ms * interval '1 millisecond' end as scheduled_at, g.max_wait_ms,
         coalesce(g.scheduled_at > clock.now + interval '30 days', false) as too_late
-    from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::int[], $6::text[], $7::int[], $8::text[], $9::bytea[],
-                $10::text[], $11::timestamptz[], $12::bigint[], $13::bigint[])
-        with ordinality as g(tenant, type, line, upstream, priority, payload, max_attempts, key, hash, callback,
+    from unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::text[], $6::int[], $7::text[], $8::bytea[],
+                $9::text[], $10::timestamptz[], $11::bigint[], $12::bigint[])
+        with ordinality as g(tenant, type, upstream, priority, payload, max_attempts, key, hash, callback,
                              scheduled_at, delay_ms, max_wait_ms, ord),
         (select clock_timestamp() as now) clock
 ), timed as (
@@ -298,7 +306,6 @@ func insert(ctx context.Context, db pg.DB, rows []row) ([]Enqueued, error) {
 	result, err := db.Query(ctx, enqueueSQL,
 		of(rows, func(r row) string { return r.tenant }),
 		of(rows, func(r row) string { return r.jobType }),
-		of(rows, func(r row) string { return r.line }),
 		of(rows, func(r row) *string { return r.upstream }),
 		of(rows, func(r row) int { return r.priority }),
 		of(rows, func(r row) string { return r.payload }),

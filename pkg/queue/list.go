@@ -1,7 +1,9 @@
 package queue
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
@@ -13,11 +15,14 @@ const jobColumns = `id, tenant, type, state, priority, payload, attempts, max_at
     callback_url, scheduled_at, expires_at, deadline_at, created_at, updated_at, started_at, finished_at, held_at, last_error,
     result, seq`
 
+// raw is where a json column is read to as it is: a *json.RawMessage would lose the space around it.
+func raw(m *json.RawMessage) *[]byte { return (*[]byte)(m) }
+
 // scan gives the places for jobColumns.
 func (j *Job) scan() []any {
-	return []any{&j.ID, &j.Tenant, &j.Type, &j.State, &j.Priority, &j.Payload, &j.Attempts, &j.MaxAttempts, &j.Lease, &j.Worker,
+	return []any{&j.ID, &j.Tenant, &j.Type, &j.State, &j.Priority, raw(&j.Payload), &j.Attempts, &j.MaxAttempts, &j.Lease, &j.Worker,
 		&j.Upstream, &j.IdempotencyKey, &j.CallbackURL, &j.ScheduledAt, &j.ExpiresAt, &j.DeadlineAt, &j.CreatedAt, &j.UpdatedAt,
-		&j.StartedAt, &j.FinishedAt, &j.HeldAt, &j.LastError, &j.Result, &j.seq}
+		&j.StartedAt, &j.FinishedAt, &j.HeldAt, &j.LastError, raw(&j.Result), &j.seq}
 }
 
 const getSQL = `select ` + jobColumns + ` from jobs where id = $1 and tenant = $2`
@@ -41,13 +46,14 @@ type Filter struct {
 	Limit  int       // 1 to MaxPage; 0: DefaultPage
 }
 
-// The payload and the result are left out: a page of them could be 200 MiB.
+// The payload and the result are left out: a page of them could be 200 MiB. There is always an id to be below: with
+// `$4 is null or`, a plan for any $4 would read every page from the first row on.
 const listSQL = `
 select id, tenant, type, state, priority, null::json, attempts, max_attempts, lease, worker, upstream, idempotency_key,
     callback_url, scheduled_at, expires_at, deadline_at, created_at, updated_at, started_at, finished_at, held_at, last_error,
     null::json, seq
 from jobs
-where tenant = $1 and ($2 = '' or state = $2) and ($3 = '' or type = $3) and ($4::uuid is null or id < $4)
+where tenant = $1 and ($2 = '' or state = $2) and ($3 = '' or type = $3) and id < $4
 order by id desc
 limit $5`
 
@@ -56,7 +62,7 @@ func (q *Queue) List(ctx context.Context, f Filter) ([]Job, error) {
 	if f.Limit == 0 {
 		f.Limit = DefaultPage
 	}
-	rows, err := q.db.Query(ctx, listSQL, f.Tenant, string(f.State), f.Type, orNil(f.Before), min(f.Limit, MaxPage))
+	rows, err := q.db.Query(ctx, listSQL, f.Tenant, string(f.State), f.Type, cmp.Or(f.Before, uuid.Max), min(f.Limit, MaxPage))
 	if err != nil {
 		return nil, fmt.Errorf("list jobs: %w", err)
 	}

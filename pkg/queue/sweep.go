@@ -23,6 +23,7 @@ with due as materialized (
 ), line as (
     insert into ready (line, priority, seq, job_id, tenant, type, since, expires_at)
     select coalesce(upstream, type), priority, seq, id, tenant, type, greatest(created_at, scheduled_at), expires_at from job
+    on conflict do nothing -- an orphan at the same place, left by a bug or by hand, must not stop the others
 )
 select count(*) from due`
 
@@ -90,7 +91,7 @@ func (q *Queue) Compact(ctx context.Context) (int, error) { return q.sweep(ctx, 
 // changed and are left alone; a row that came after this statement's snapshot collides with ours and wins.
 const repairSQL = `
 with slice as materialized (
-    select id from jobs where $2::uuid is null or id > $2 order by id limit $1
+    select id from jobs where id > $2 order by id limit $1
 ), stray as materialized (
     select j.* from jobs j
     where j.id = any (array(select id from slice)) and (
@@ -115,7 +116,7 @@ select (select id from slice order by id desc limit 1), (select count(*) from st
 // or something is wrong.
 func (q *Queue) Repair(ctx context.Context, after uuid.UUID) (next uuid.UUID, found int, err error) {
 	var last *uuid.UUID
-	err = q.db.QueryRow(ctx, repairSQL, sweepSize, orNil(after)).Scan(&last, &found)
+	err = q.db.QueryRow(ctx, repairSQL, sweepSize, after).Scan(&last, &found)
 	if err != nil || last == nil {
 		return uuid.Nil, 0, wrap("repair", err)
 	}

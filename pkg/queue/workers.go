@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/sluicedev/sluice/pkg/pg"
 )
 
 const joinSQL = `insert into workers (id, types, concurrency) values ($1, $2, $3)`
@@ -62,12 +64,11 @@ func (q *Queue) Bury(ctx context.Context, worker string, beat int64) (buried boo
 	return n == 1, wrap("bury", err)
 }
 
-// Claims of workers that are not on the list, and claims past the deadline of every job in them (the worker lives, but
-// hangs). Jobs in them that ended are left alone by the fence. An attempt that is open while its job is not the
+// Claims of workers that are not on the list, and claims past their deadline (the worker lives, but hangs). Jobs in them that ended are left alone by the fence. An attempt that is open while its job is not the
 // worker's any more belongs to a cancelled job.
 const rescueSQL = `
 with dead as materialized (
-    select c.id, c.worker, c.job_ids, c.leases from claims c
+    select c.ctid, c.worker, c.job_ids, c.leases from claims c
     where c.deadline_at < now() or not exists (select from workers w where w.id = c.worker)
     order by c.claimed_at
     limit $1
@@ -77,7 +78,7 @@ with dead as materialized (
 ), job as (
     update jobs j set
         state = case when j.attempts + 1 >= j.max_attempts then 'failed' else 'queued' end,
-        attempts = j.attempts + 1,
+        attempts = least(j.attempts + 1, j.max_attempts),
         worker = null,
         deadline_at = null,
         finished_at = case when j.attempts + 1 >= j.max_attempts then now() end,
@@ -89,17 +90,20 @@ with dead as materialized (
 ), attempt as (
     update attempts a set outcome = case when j.id is null then 'cancelled' else 'lost' end, charged = j.id is not null,
         error = j.last_error, finished_at = now()
-    from given g left join job j on j.id = g.job_id
+    from given g left join job j on j.id = g.job_id and j.lease = g.lease
     where a.job_id = any (array(select job_id from given)) and a.job_id = g.job_id and a.number = g.lease
       and a.worker = g.worker and a.outcome is null
 ), line as (
     insert into ready (line, priority, seq, job_id, tenant, type, since, expires_at)
     select coalesce(upstream, type), priority, seq, id, tenant, type, greatest(created_at, scheduled_at), expires_at
     from job where state = 'queued'
+    on conflict do nothing
 ), ended as (
     insert into ended_counts (tenant, state, n) select tenant, state, count(*) from job where state = 'failed' group by tenant, state
 ), gone as (
-    delete from claims where id = any (array(select id from dead))
+    delete from claims where ctid = any (array(select ctid from dead))
+), unseen as (
+    delete from cancels c using given g where c.worker = g.worker and c.job_id = g.job_id and c.lease = g.lease
 )
 select count(*) from job`
 
@@ -109,6 +113,6 @@ const rescueSize = 20
 // Rescue queues the jobs of dead and of hung workers again and records their attempts as lost, which counts, so that a
 // job that kills workers ends.
 func (q *Queue) Rescue(ctx context.Context) (n int, err error) {
-	err = q.db.QueryRow(ctx, rescueSQL, rescueSize).Scan(&n)
+	err = pg.Retry(ctx, func() error { return q.db.QueryRow(ctx, rescueSQL, rescueSize).Scan(&n) })
 	return n, wrap("rescue", err)
 }

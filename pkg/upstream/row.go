@@ -75,6 +75,13 @@ func (r row) with(b breaker.Breaker) row {
 	return r
 }
 
+// moved tells whether the way to another row is to be told and audited: a change of state, of its reason, or of the time
+// at which an open breaker lets somebody probe, as Resume brings.
+func (r row) moved(next row) bool {
+	return r.State != next.State || value(r.Reason) != value(next.Reason) ||
+		r.State == string(breaker.Open) && !value(next.RetryAt).Equal(value(r.RetryAt))
+}
+
 func value[T any](p *T) (v T) {
 	if p != nil {
 		v = *p

@@ -127,7 +127,7 @@ func (s *Store) swap(ctx context.Context, old, next row, by string) (swapped boo
 		return false, err
 	}
 	var transition []byte
-	if old.State != next.State || value(old.Reason) != value(next.Reason) {
+	if old.moved(next) {
 		if transition, err = json.Marshal(event{old.State, next.State, next.Reason, by}); err != nil {
 			return false, err
 		}
@@ -227,19 +227,9 @@ func (s *Store) Pause(ctx context.Context, name, by string) (Status, error) {
 	return s.step(ctx, "pause", name, by, func(b breaker.Breaker, now time.Time, _ float64) breaker.Breaker { return b.Pause(now) })
 }
 
-const resumedSQL = `
-with event as (
-    insert into breaker_events (upstream, from_state, to_state, reason, by) values ($1, $2, $2, $3, $4)
-)
-select pg_notify('` + Channel + `', $1)`
-
 // Resume closes an upstream that was paused, and lets one that is open for another reason probe at once.
 func (s *Store) Resume(ctx context.Context, name, by string) (Status, error) {
-	status, err := s.step(ctx, "resume", name, by, func(b breaker.Breaker, now time.Time, _ float64) breaker.Breaker { return b.Resume(now) })
-	if err == nil && status.State == string(breaker.Open) { // no change of state, but an operator's hand all the same
-		_, err = s.db.Exec(ctx, resumedSQL, name, status.State, status.Reason, by)
-	}
-	return status, wrap("resume "+name, err)
+	return s.step(ctx, "resume", name, by, func(b breaker.Breaker, now time.Time, _ float64) breaker.Breaker { return b.Resume(now) })
 }
 
 func wrap(operation string, err error) error {

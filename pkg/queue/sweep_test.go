@@ -1,0 +1,312 @@
+package queue
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+)
+
+// due makes every delayed job due.
+func (f fixture) due() {
+	f.Helper()
+	f.exec(`with job as (update jobs set scheduled_at = scheduled_at - interval '1 day' where state = 'delayed' returning id, scheduled_at)
+		update delayed d set due_at = job.scheduled_at from job where d.job_id = job.id`)
+}
+
+// expire lets every max_wait be over.
+func (f fixture) expire() {
+	f.Helper()
+	f.exec(`update jobs set expires_at = now() - interval '1 second' where expires_at is not null`)
+	f.exec(`update ready set expires_at = now() - interval '1 second' where expires_at is not null`)
+	f.exec(`update delayed set expires_at = now() - interval '1 second' where expires_at is not null`)
+}
+
+func TestPromoteQueuesWhatIsDue(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	later := f.add(NewJob{Type: "chat", Payload: prompt, Delay: new(time.Hour)})[0]
+	front := f.add(NewJob{Type: "chat", Payload: prompt})[0]
+	if n := must[int](f)(f.Promote(t.Context())); n != 0 {
+		t.Errorf("promoted %d before their time", n)
+	}
+	f.due()
+	if n := must[int](f)(f.Promote(t.Context())); n != 1 {
+		t.Errorf("promoted %d; want 1", n)
+	}
+	f.wantState(later, Queued)
+	f.wantConsistent()
+	if got := idsOf(f.claim(f.join("w"), 2)); !slices.Equal(got, []uuid.UUID{later, front}) {
+		t.Errorf("claimed %v; want the older place first", got)
+	}
+}
+
+func TestPromoteIsBoundedAndShared(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.add(slices.Repeat([]NewJob{{Type: "chat", Payload: prompt, Delay: new(time.Hour)}}, 2500)...)
+	f.due()
+	if n := must[int](f)(f.Promote(t.Context())); n != sweepSize {
+		t.Errorf("one statement promoted %d; want %d", n, sweepSize)
+	}
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			if _, err := f.Promote(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	must[int](f)(f.Promote(t.Context()))
+	if n := one[int](f, `select count(*) from ready`); n != 2500 {
+		t.Errorf("%d are queued; want 2500", n)
+	}
+	f.wantConsistent()
+}
+
+// Whatever a hand left in the way, the others are promoted.
+func TestPromoteIsNotStoppedByAnOrphan(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	ids := f.add(NewJob{Type: "chat", Payload: prompt}, NewJob{Type: "chat", Payload: prompt, Delay: new(time.Hour)})
+	f.exec(`update jobs set state = 'delayed', scheduled_at = now() where id = $1`, ids[0])
+	if _, found, err := f.Repair(t.Context(), uuid.Nil); err != nil || found != 1 {
+		t.Fatal(found, err)
+	}
+	f.due()
+	must[int](f)(f.Promote(t.Context()))
+	f.wantState(ids[0], Queued)
+	f.wantState(ids[1], Queued)
+	f.wantConsistent()
+}
+
+func TestExpireSaysWhatTheJobWaitedFor(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	w := f.join("w")
+	again := f.inState(Running, w)
+	f.end(w, End{JobID: again, Lease: 1, Outcome: Error, Charged: true, State: Delayed, Delay: time.Hour, Error: "502 bad gateway"})
+	running := f.inState(Running, w)
+	queued := f.inState(Queued, w)
+	never := f.chats(1)[0]
+	f.expire()
+	f.exec(`update upstreams set state = 'open', reason = 'account', opened_at = now(), retry_at = now() where name = $1`, gpt5)
+	if n := must[int](f)(f.Expire(t.Context())); n != 2 {
+		t.Errorf("expired %d; want 2", n)
+	}
+	for id, words := range map[uuid.UUID][]string{queued: {"max_wait", gpt5, "open", "account"}, again: {"max_wait", "502 bad gateway"}} {
+		job := f.wantState(id, Failed)
+		for _, word := range words {
+			if job.LastError == nil || !strings.Contains(*job.LastError, word) {
+				t.Errorf("%v does not say %q", *job.LastError, word)
+			}
+		}
+	}
+	f.wantState(running, Running)
+	f.wantState(never, Queued)
+	f.wantConsistent()
+	f.exec(`update upstreams set state = 'closed', reason = null where name = $1`, gpt5)
+	turn := f.inState(Queued, w)
+	f.expire()
+	must[int](f)(f.Expire(t.Context()))
+	if job := f.wantState(turn, Failed); !strings.Contains(*job.LastError, "its turn on "+gpt5) {
+		t.Error(*job.LastError)
+	}
+}
+
+func TestCompactKeepsTheSums(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	w := f.join("w")
+	for range 5 {
+		f.inState(Done, w)
+		f.inState(Failed, w)
+		must[Job](f)(f.Retry(t.Context(), DefaultTenant, f.inState(Cancelled, w)))
+		must[Job](f)(f.Cancel(t.Context(), DefaultTenant, f.claimOne(w).ID))
+	}
+	before := must[Counts](f)(f.Counts(t.Context(), ""))
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			if _, err := f.Compact(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	must[int](f)(f.Compact(t.Context()))
+	if after := must[Counts](f)(f.Counts(t.Context(), "")); after != before {
+		t.Errorf("from %+v to %+v", before, after)
+	}
+	if n := one[int](f, `select count(*) from ended_counts`); n != 3 {
+		t.Errorf("%d rows are left; want one a state", n)
+	}
+	f.wantConsistent()
+}
+
+func TestRepairPutsBackWhatIsMissing(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.chats(sweepSize + 10)
+	f.add(NewJob{Type: "patient", Payload: prompt, Delay: new(time.Hour)})
+	repair := func() (found, slices int) {
+		for after := uuid.Nil; ; {
+			next, n, err := f.Repair(t.Context(), after)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if found += n; next == uuid.Nil {
+				return found, slices
+			}
+			after = next
+			slices++
+		}
+	}
+	if found, slices := repair(); found != 0 || slices != 2 {
+		t.Errorf("found %d in %d slices of a sound queue", found, slices)
+	}
+	f.exec(`delete from ready where seq % 100 = 0`)
+	f.exec(`delete from delayed`)
+	if found, _ := repair(); found != 11 {
+		t.Errorf("found %d; want 11", found)
+	}
+	f.wantConsistent()
+}
+
+func TestRescue(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	dead, alive, hangs := f.join("dead"), f.join("alive"), f.join("hangs")
+	lost := f.inState(Running, dead)
+	last := f.add(NewJob{Type: "chat", Payload: prompt, MaxAttempts: new(1)})[0]
+	f.claimOne(dead)
+	cancelled := f.inState(Running, dead)
+	must[Job](f)(f.Cancel(t.Context(), DefaultTenant, cancelled))
+	ended := f.inState(Done, dead)
+	running := f.inState(Running, alive)
+	overdue := f.inState(Running, hangs)
+	stranger := f.inState(Running, "never joined")
+	f.exec(`update claims set deadline_at = now() - interval '1 second' where worker = 'hangs'`)
+	if !must[bool](f)(f.Bury(t.Context(), dead, 0)) {
+		t.Fatal("not buried")
+	}
+	if n := must[int](f)(f.Rescue(t.Context())); n != 4 {
+		t.Errorf("rescued %d; want 4", n)
+	}
+	if job := f.wantState(lost, Queued); job.Attempts != 1 || !strings.Contains(*job.LastError, dead) {
+		t.Errorf("rescued as %+v", job)
+	}
+	f.wantOutcomes(lost, "1 lost charged")
+	if job := f.wantState(last, Failed); job.LastError == nil || job.Attempts != 1 || job.FinishedAt == nil {
+		t.Errorf("the last try ended as %+v", job)
+	}
+	f.wantState(cancelled, Cancelled)
+	f.wantOutcomes(cancelled, "1 cancelled")
+	f.wantOutcomes(ended, "1 ok charged")
+	f.wantState(running, Running)
+	f.wantState(overdue, Queued)
+	f.wantState(stranger, Queued)
+	if n := must[int](f)(f.Rescue(t.Context())); n != 0 {
+		t.Errorf("rescued %d again", n)
+	}
+	for table, want := range map[string]int{"claims": 1, "cancels": 0} {
+		if n := one[int](f, "select count(*) from "+table); n != want {
+			t.Errorf("%d rows are left in %s; want %d", n, table, want)
+		}
+	}
+	f.wantConsistent()
+}
+
+// Jobs with time-outs of their own are in one claim: each has its own deadline.
+func TestRescueGoesByEachDeadline(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	ids := f.add(NewJob{Type: "chat", Payload: prompt}, NewJob{Type: "patient", Payload: prompt}, NewJob{Type: "chat", Payload: prompt})
+	f.claim(f.join("w"), 3)
+	f.exec(`update claims set deadline_at = deadline_at - interval '10 minutes'`)
+	if n := must[int](f)(f.Rescue(t.Context())); n != 2 {
+		t.Errorf("rescued %d; want the two of a minute", n)
+	}
+	f.wantState(ids[0], Queued)
+	f.wantState(ids[1], Running)
+	f.wantState(ids[2], Queued)
+	f.wantConsistent()
+}
+
+// The cancel of a job of a buried worker leaves nothing that nobody will ever read.
+func TestCancelOfADeadWorkersJob(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	id := f.inState(Running, f.join("w"))
+	must[bool](f)(f.Bury(t.Context(), "w", 0))
+	must[Job](f)(f.Cancel(t.Context(), DefaultTenant, id))
+	must[int](f)(f.Rescue(t.Context()))
+	if n := one[int](f, "select count(*) from cancels"); n != 0 {
+		t.Errorf("%d cancels are left", n)
+	}
+	f.wantOutcomes(id, "1 cancelled")
+}
+
+func TestBuryOnlyWhoseBeatWasSeen(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	w := f.join("w")
+	if !must[bool](f)(f.Beat(t.Context(), w)) {
+		t.Error("a living worker's beat was refused")
+	}
+	if beats := must[map[string]int64](f)(f.Beats(t.Context())); beats[w] != 1 {
+		t.Errorf("beats are %v", beats)
+	}
+	if must[bool](f)(f.Bury(t.Context(), w, 0)) {
+		t.Error("buried a worker that beat meanwhile")
+	}
+	if !must[bool](f)(f.Bury(t.Context(), w, 1)) || must[bool](f)(f.Bury(t.Context(), w, 1)) {
+		t.Error("a worker is buried once")
+	}
+	if must[bool](f)(f.Beat(t.Context(), w)) {
+		t.Error("a buried worker's beat was taken")
+	}
+	f.join(w)
+	if err := f.Leave(t.Context(), w); err != nil {
+		t.Fatal(err)
+	}
+	if beats := must[map[string]int64](f)(f.Beats(t.Context())); len(beats) != 0 {
+		t.Errorf("beats are %v", beats)
+	}
+}
+
+// Ends and rescues of the same jobs, in whatever order they lock: no error comes out.
+func TestEndAgainstRescue(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	const n, rounds = 60, 5
+	for round := range rounds {
+		w := f.join(fmt.Sprint("w", round))
+		f.chats(n)
+		jobs := f.claim(w, n)
+		ends := of(jobs, ok)
+		slices.Reverse(ends)
+		must[bool](f)(f.Bury(t.Context(), w, 0))
+		var both sync.WaitGroup
+		both.Go(func() {
+			if _, err := f.End(t.Context(), w, ends...); err != nil {
+				t.Error(err)
+			}
+		})
+		both.Go(func() {
+			if _, err := f.Rescue(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+		both.Wait()
+		f.wantConsistent()
+		for _, j := range f.claim("w", n) {
+			must[Job](f)(f.Cancel(t.Context(), DefaultTenant, j.ID))
+		}
+	}
+}

@@ -1,0 +1,492 @@
+package upstream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/sluicedev/sluice/pkg/breaker"
+	"github.com/sluicedev/sluice/pkg/pg/pgtest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+const gpt5 = "openai:gpt-5"
+
+type fixture struct {
+	*testing.T
+	db *pgxpool.Pool
+	*Store
+}
+
+// newFixture has one upstream, cold.
+func newFixture(t *testing.T) fixture {
+	t.Helper()
+	f := fixture{T: t, db: pgtest.New(t)}
+	f.Store = New(f.db)
+	if err := f.Ensure(t.Context(), gpt5); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// warm lets the provider have answered once.
+func (f fixture) warm() fixture {
+	f.Helper()
+	f.report(breaker.Report{OK: 1}, nil)
+	return f
+}
+
+func (f fixture) must(s Status, err error) Status {
+	f.Helper()
+	if err != nil {
+		f.Fatal(err)
+	}
+	return s
+}
+
+func (f fixture) report(r breaker.Report, seen *Observation) Status {
+	f.Helper()
+	return f.must(f.Report(f.Context(), gpt5, "w", r, seen))
+}
+
+func (f fixture) get() Status {
+	f.Helper()
+	s, found, err := f.Get(f.Context(), gpt5)
+	if err != nil || !found {
+		f.Fatal(found, err)
+	}
+	return s
+}
+
+func (f fixture) exec(sql string, args ...any) {
+	f.Helper()
+	if _, err := f.db.Exec(f.Context(), sql, args...); err != nil {
+		f.Fatalf("%s: %v", sql, err)
+	}
+}
+
+func (f fixture) grant(worker string) uuid.UUID {
+	f.Helper()
+	_, id, err := f.Grant(f.Context(), gpt5, worker, time.Minute)
+	if err != nil {
+		f.Fatal(err)
+	}
+	return id
+}
+
+// events are the audit in short: "closed open failures w".
+func (f fixture) events() []string {
+	f.Helper()
+	rows, err := f.db.Query(f.Context(), `select concat_ws(' ', from_state, to_state, reason, by) from breaker_events where upstream = $1 order by id`, gpt5)
+	if err != nil {
+		f.Fatal(err)
+	}
+	events, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		f.Fatal(err)
+	}
+	return events
+}
+
+// noLocks makes sure that no advisory lock outlived its statement.
+func (f fixture) noLocks() {
+	f.Helper()
+	var n int
+	err := f.db.QueryRow(f.Context(), `select count(*) from pg_locks l join pg_database d on d.oid = l.database
+		where l.locktype = 'advisory' and d.datname = current_database()`).Scan(&n)
+	if err != nil || n != 0 {
+		f.Errorf("%d advisory locks are held, %v", n, err)
+	}
+}
+
+func jobs(n int) []uuid.UUID {
+	ids := make([]uuid.UUID, n)
+	for i := range ids {
+		ids[i] = uuid.New()
+	}
+	return ids
+}
+
+var trip = breaker.Report{Failed: 5, Trailing: 5, Jobs: jobs(3)}
+
+func TestEnsureIsSafeToRepeat(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.report(breaker.Report{Failed: 1, Trailing: 1, Jobs: jobs(1)}, nil)
+	if err := f.Ensure(t.Context(), "openai:a", gpt5, "openai:a"); err != nil {
+		t.Fatal(err)
+	}
+	all, err := f.List(t.Context())
+	if err != nil || len(all) != 2 || all[1].Name != gpt5 || all[1].Failures != 1 || all[0].Name != "openai:a" || !all[0].Cold || all[0].State != "closed" || !all[0].Admits {
+		t.Errorf("%+v, %v", all, err)
+	}
+	if _, found, err := f.Get(t.Context(), "openai:made-up"); found || err != nil {
+		t.Errorf("found %v, %v", found, err)
+	}
+	if _, err := f.Pause(t.Context(), "openai:made-up", "me"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("%v; want ErrNotFound", err)
+	}
+}
+
+func TestConcurrentReportsAreAllCounted(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t).warm()
+	const n = 50
+	job := jobs(1) // of one job: nothing trips by the run, and the window is kept below 20 by its rule
+	store := f.WithRules(func() breaker.Rules { r := breaker.DefaultRules; r.Calls = 1000; return r }())
+	var all sync.WaitGroup
+	for i := range n {
+		all.Go(func() {
+			if _, err := store.Report(t.Context(), gpt5, fmt.Sprint("w", i), breaker.Report{Failed: 2, Trailing: 2, Jobs: job}, nil); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	if s := f.get(); s.Failures != 2*n {
+		t.Errorf("%d failures are counted; want %d", s.Failures, 2*n)
+	}
+	var bad, version int
+	if err := f.db.QueryRow(t.Context(), `select (select sum(n) from unnest(window_bad) n), version from upstreams`).Scan(&bad, &version); err != nil || bad != 2*n || version != n+1 {
+		t.Errorf("the window has %d, the version is %d, %v", bad, version, err)
+	}
+	f.noLocks()
+}
+
+func TestOneGrantOfManyWins(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	won := make([]uuid.UUID, 20)
+	var all sync.WaitGroup
+	for i := range won {
+		all.Go(func() {
+			_, id, err := f.Grant(t.Context(), gpt5, fmt.Sprint("w", i), time.Minute)
+			if err != nil {
+				t.Error(err)
+			}
+			won[i] = id
+		})
+	}
+	all.Wait()
+	won = slices.DeleteFunc(won, func(id uuid.UUID) bool { return id == uuid.Nil })
+	if len(won) != 1 {
+		t.Fatalf("%d permits were given", len(won))
+	}
+	var id uuid.UUID
+	if err := f.db.QueryRow(t.Context(), `select probe_id from upstreams`).Scan(&id); err != nil || id != won[0] {
+		t.Errorf("the permit in force is %s, %v", id, err)
+	}
+	f.noLocks()
+}
+
+func TestEveryTransitionIsAuditedAndTold(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	listener, err := f.db.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(listener.Release)
+	if _, err := listener.Exec(t.Context(), "listen "+Channel); err != nil {
+		t.Fatal(err)
+	}
+	told := func(what string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		n, err := listener.Conn().WaitForNotification(ctx)
+		if err != nil || n.Payload != gpt5 {
+			t.Errorf("%s: notified of %v, %v", what, n, err)
+		}
+	}
+	f.warm()
+	told("the first answer")
+	opened := f.report(trip, nil)
+	told("the trip")
+	if opened.State != "open" || opened.Reason != "failures" || opened.OpenedAt == nil || opened.RetryAt.Sub(*opened.OpenedAt) < 20*time.Second || opened.RetryAt.Sub(*opened.OpenedAt) > 22*time.Second {
+		t.Errorf("%+v", opened)
+	}
+	if f.grant("w") != uuid.Nil {
+		t.Error("a probe before its time")
+	}
+	f.exec(`update upstreams set retry_at = now()`)
+	probe := f.grant("w")
+	told("the probe")
+	if s := f.get(); s.State != "half-open" || s.Generation != 2 {
+		t.Errorf("%+v", s)
+	}
+	job := uuid.New()
+	if err := f.Took(t.Context(), gpt5, "w", probe, job); err != nil || f.get().ProbeJob != job {
+		t.Error(err)
+	}
+	f.must(f.Free(t.Context(), gpt5, "w", probe))
+	told("the permit's return")
+	probe = f.grant("v")
+	told("another probe")
+	f.must(f.Answered(t.Context(), gpt5, "v", breaker.Answer{Probe: probe, Job: job, Alive: true, OK: true}))
+	told("its success")
+	f.must(f.Pause(t.Context(), gpt5, "ann"))
+	told("the pause")
+	f.must(f.Pause(t.Context(), gpt5, "bob"))
+	f.must(f.Resume(t.Context(), gpt5, "ann"))
+	told("the end of the pause")
+	f.must(f.Resume(t.Context(), gpt5, "bob"))
+	f.must(f.Refuse(t.Context(), gpt5, "w", breaker.Refused{Generation: f.get().Generation, Reason: breaker.Account, Job: job}))
+	told("the account's stop")
+	want := []string{"closed open failures w", "open half-open failures w", "half-open open failures w", "open half-open failures v",
+		"half-open closed v", "closed open operator ann", "open closed ann", "closed open account w"}
+	if got := f.events(); !slices.Equal(got, want) {
+		t.Errorf("events are\n%q; want\n%q", got, want)
+	}
+	f.noLocks()
+}
+
+func TestResumeOfAHoldProbesAtOnce(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t).warm()
+	held := f.must(f.Refuse(t.Context(), gpt5, "w", breaker.Refused{Reason: breaker.Account, Job: uuid.New()}))
+	if held.State != "open" || held.Admits || f.grant("w") != uuid.Nil {
+		t.Fatalf("%+v", held)
+	}
+	resumed := f.must(f.Resume(t.Context(), gpt5, "ann"))
+	if resumed.State != "open" || resumed.Reason != "account" || !resumed.Admits {
+		t.Errorf("%+v", resumed)
+	}
+	if f.grant("w") == uuid.Nil {
+		t.Error("no probe is admitted")
+	}
+	want := []string{"closed open account w", "open open account ann", "open half-open account w"}
+	if got := f.events(); !slices.Equal(got, want) {
+		t.Errorf("events are %q; want %q", got, want)
+	}
+}
+
+func TestReportOfNothingWritesNothing(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t).warm()
+	var before, after int
+	const version = `select version from upstreams`
+	if err := f.db.QueryRow(t.Context(), version).Scan(&before); err != nil {
+		t.Fatal(err)
+	}
+	f.report(breaker.Report{}, nil)
+	f.report(breaker.Report{Generation: 7, Failed: 3}, nil)
+	f.must(f.Resume(t.Context(), gpt5, "ann"))
+	f.must(f.Free(t.Context(), gpt5, "w", uuid.New()))
+	if err := f.db.QueryRow(t.Context(), version).Scan(&after); err != nil || after != before {
+		t.Errorf("version %d after %d, %v", after, before, err)
+	}
+}
+
+func TestTheNewestObservationWins(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t).warm()
+	observe := func(age time.Duration, remaining int64) Status {
+		return f.report(breaker.Report{}, &Observation{Age: age,
+			Requests: Reading{Known: true, Limit: 500, Remaining: remaining, Reset: 10 * time.Second}})
+	}
+	s := observe(5*time.Second, 100)
+	if *s.Requests.Limit != 500 || *s.Requests.Remaining != 100 || s.Tokens.Limit != nil || s.Now.Sub(*s.ObservedAt) != 5*time.Second || s.Requests.ResetsAt.Sub(*s.ObservedAt) != 10*time.Second {
+		t.Errorf("%+v", s)
+	}
+	if s = observe(time.Minute, 400); *s.Requests.Remaining != 100 {
+		t.Error("an older observation won")
+	}
+	if s = observe(0, 90); *s.Requests.Remaining != 90 {
+		t.Error("a newer observation lost")
+	}
+	f.exec(`update upstreams set observed_at = now() + interval '1 hour'`) // the clock stepped back since
+	if s = observe(0, 80); *s.Requests.Remaining != 80 {
+		t.Error("an observation of the future won")
+	}
+	if s = f.get(); *s.Requests.Remaining != 80 || s.ObservedAt.After(s.Now) {
+		t.Errorf("stored as %+v", s)
+	}
+}
+
+func TestFreeAllGivesBackADeadWorkersPermits(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t).warm()
+	if err := f.Ensure(t.Context(), "openai:b", "openai:c"); err != nil {
+		t.Fatal(err)
+	}
+	f.report(trip, nil)
+	f.exec(`update upstreams set retry_at = now() where name = $1`, gpt5)
+	if f.grant("dead") == uuid.Nil {
+		t.Fatal("no permit")
+	}
+	for name, worker := range map[string]string{"openai:b": "dead", "openai:c": "alive"} {
+		if _, id, err := f.Grant(t.Context(), name, worker, time.Minute); err != nil || id == uuid.Nil {
+			t.Fatal(id, err)
+		}
+	}
+	if err := f.FreeAll(t.Context(), "dead", "gravedigger"); err != nil {
+		t.Fatal(err)
+	}
+	all, err := f.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	admits := map[string]bool{}
+	for _, s := range all {
+		admits[s.Name] = s.Admits
+	}
+	if !admits[gpt5] || !admits["openai:b"] || admits["openai:c"] {
+		t.Errorf("admitted are %v", admits)
+	}
+	if events := f.events(); events[len(events)-1] != "half-open open failures gravedigger" {
+		t.Errorf("events are %q", events)
+	}
+}
+
+// Somebody holds the upstream's lock: changes of it wait, reads and other upstreams do not.
+func TestTheLockStopsChangesOfOneUpstreamAlone(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t).warm()
+	if err := f.Ensure(t.Context(), "openai:b"); err != nil {
+		t.Fatal(err)
+	}
+	tx, err := f.db.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = tx.Rollback(context.Background()) })
+	_, err = tx.Exec(t.Context(), `select pg_advisory_xact_lock(hashtextextended(current_schema() || '/upstream/' || $1, 0))`, gpt5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { _, err := f.Pause(t.Context(), gpt5, "ann"); done <- err }()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for waiting := 0; waiting == 0; {
+		err := f.db.QueryRow(ctx, `select count(*) from pg_stat_activity where datname = current_database() and wait_event = 'advisory'`).Scan(&waiting)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s := f.get(); s.State != "closed" {
+		t.Errorf("%+v", s)
+	}
+	if _, err := f.List(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if s, err := f.Pause(t.Context(), "openai:b", "ann"); err != nil || s.State != "open" {
+		t.Errorf("another upstream: %+v, %v", s, err)
+	}
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil || f.get().State != "open" {
+		t.Errorf("the change that waited: %v", err)
+	}
+}
+
+// A client that read a row and froze: what it swaps in later is refused, and it blocks nobody meanwhile.
+func TestASwapOfAStaleRowIsRefused(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t).warm()
+	stale, err := f.read(t.Context(), gpt5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.noLocks()
+	f.report(trip, nil)
+	swapped, err := f.swap(t.Context(), stale, stale.with(stale.breaker().Pause(stale.Now)), "late")
+	if err != nil || swapped {
+		t.Errorf("swapped %v, %v", swapped, err)
+	}
+	if s := f.get(); s.Reason != "failures" {
+		t.Errorf("%+v", s)
+	}
+	if got := f.events(); !slices.Equal(got, []string{"closed open failures w"}) {
+		t.Errorf("events are %q", got)
+	}
+}
+
+// The row is read as it was swapped in.
+func TestARowSurvivesTheRoundTrip(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	old, err := f.read(t.Context(), gpt5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := old.Now.Truncate(time.Microsecond)
+	want := breaker.Breaker{
+		State: breaker.HalfOpen, Reason: breaker.Account, Failures: 4, FailingJobs: jobs(2), OpenedAt: at, ClosedAt: at.Add(2 * time.Microsecond),
+		HeardAt: at.Add(3 * time.Microsecond), LastOKAt: at.Add(4 * time.Microsecond), OpenFor: 20 * time.Second, Generation: 1 << 60, WindowAt: at.Add(5 * time.Microsecond),
+		WindowOK: []int32{1, 2, 3}, WindowBad: []int32{4, 5, 6}, Probe: breaker.Probe{ID: uuid.New(), Worker: `w"\é`, Until: at.Add(6 * time.Microsecond)}, ProbeJob: uuid.New(),
+		Suspect: breaker.Suspect{Job: uuid.New(), Reason: breaker.Credentials, At: at.Add(7 * time.Microsecond)},
+	}
+	want.RetryAt = at.Add(8 * time.Microsecond)
+	if swapped, err := f.swap(t.Context(), old, old.with(want), "w"); err != nil || !swapped {
+		t.Fatal(swapped, err)
+	}
+	r, err := f.read(t.Context(), gpt5)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again := old.with(r.breaker())
+	if w := old.with(want); fmt.Sprintf("%+v", normal(again)) != fmt.Sprintf("%+v", normal(w)) {
+		t.Errorf("stored\n%+v, read\n%+v", normal(w), normal(again))
+	}
+}
+
+func normal(r row) breaker.Breaker {
+	b := r.breaker()
+	for _, at := range []*time.Time{&b.OpenedAt, &b.RetryAt, &b.ClosedAt, &b.HeardAt, &b.LastOKAt, &b.WindowAt, &b.Probe.Until, &b.Suspect.At} {
+		*at = at.UTC()
+	}
+	return b
+}
+
+func TestChecksRefuseBadRows(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for _, c := range []struct{ constraint, set string }{
+		{"upstreams_state_known", `state = 'ajar', reason = 'failures', opened_at = now()`},
+		{"upstreams_reason_known", `state = 'open', reason = 'mood', opened_at = now(), retry_at = now()`},
+		{"upstreams_closed_has_no_reason", `reason = 'failures'`},
+		{"upstreams_closed_has_no_reason", `state = 'open', opened_at = now(), retry_at = now()`},
+		{"upstreams_open_has_times", `state = 'open', reason = 'failures', retry_at = now()`},
+		{"upstreams_open_retries", `state = 'open', reason = 'failures', opened_at = now()`},
+		{"upstreams_probe_whole", `probe_id = gen_random_uuid()`},
+		{"upstreams_probe_whole", `probe_id = gen_random_uuid(), probe_worker = 'w'`},
+		{"upstreams_half_open_probes", `state = 'half-open', reason = 'failures', opened_at = now()`},
+	} {
+		_, err := f.db.Exec(t.Context(), `update upstreams set `+c.set)
+		var raised *pgconn.PgError
+		if !errors.As(err, &raised) || raised.ConstraintName != c.constraint {
+			t.Errorf("%s: %v; want a violation of %s", c.set, err, c.constraint)
+		}
+	}
+	_, err := f.db.Exec(t.Context(), `insert into breaker_events (upstream, from_state, to_state, by) values ('u', 'closed', 'ajar', 'w')`)
+	var raised *pgconn.PgError
+	if !errors.As(err, &raised) || raised.ConstraintName != "breaker_events_states_known" {
+		t.Error(err)
+	}
+	f.exec(`update upstreams set state = 'open', reason = 'operator', opened_at = now()`) // a pause has no end of its own
+}
+
+// Updates of the row stay in its page: no index has a column that changes.
+func TestUpdatesCanBeHOT(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	var indexed []string
+	err := f.db.QueryRow(t.Context(), `select array_agg(a.attname::text) from pg_index i
+		join pg_attribute a on a.attrelid = i.indrelid and a.attnum = any (i.indkey) where i.indrelid = 'upstreams'::regclass`).Scan(&indexed)
+	if err != nil || !slices.Equal(indexed, []string{"name"}) {
+		t.Errorf("indexes are on %v, %v", indexed, err)
+	}
+}
