@@ -41,10 +41,12 @@ func TestMain(m *testing.M) {
 	build := exec.Command("go", "build", "-o", dir, "../cmd/api", "../cmd/worker")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "building the binaries: %v\n%s", err, out)
+		os.RemoveAll(dir)
 		os.Exit(1)
 	}
-	defer os.RemoveAll(dir)
-	pgtest.Main(m)
+	code := pgtest.Run(m)
+	os.RemoveAll(dir)
+	os.Exit(code)
 }
 
 // system is one database, one API, one provider and any number of workers.

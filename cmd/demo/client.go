@@ -57,6 +57,32 @@ func (c *client) job(ctx context.Context, id string) (j job, err error) {
 	return j, err
 }
 
+// status is what the demo shows of the whole: the counts of the queue, and the state of the providers.
+type status struct {
+	Queue struct {
+		Queued  int `json:"queued"`
+		Delayed int `json:"delayed"`
+		Running int `json:"running"`
+		Done    int `json:"done"`
+		Failed  int `json:"failed"`
+	} `json:"queue"`
+	Upstreams []upstream `json:"upstreams"`
+}
+
+type upstream struct {
+	Name    string `json:"name"`
+	Breaker struct {
+		State   string     `json:"state"`
+		Reason  string     `json:"reason"`
+		RetryAt *time.Time `json:"retry_at"`
+	} `json:"breaker"`
+}
+
+func (c *client) status(ctx context.Context) (s status, err error) {
+	err = c.call(ctx, http.MethodGet, "/api/ai/status", nil, &s)
+	return s, err
+}
+
 // counts is the queue's part of the status, as the API words it.
 func (c *client) counts(ctx context.Context) (string, error) {
 	var status struct {

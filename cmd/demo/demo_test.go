@@ -158,3 +158,22 @@ func TestFirstWords(t *testing.T) {
 		}
 	}
 }
+
+func TestProviderNamesWhatIsNotClosed(t *testing.T) {
+	t.Parallel()
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.FixedZone("", 3600))
+	up := func(name, state, reason string, retryAt *time.Time) (u upstream) {
+		u.Name, u.Breaker.State, u.Breaker.Reason, u.Breaker.RetryAt = name, state, reason, retryAt
+		return u
+	}
+	for want, upstreams := range map[string][]upstream{
+		"a: breaker closed":   {up("a", "closed", "", nil)},
+		"all breakers closed": {up("a", "closed", "", nil), up("b", "closed", "", nil)},
+		"b: breaker open, failures, next try at 02:04:05; c: breaker half-open": {
+			up("a", "closed", "", nil), up("b", "open", "failures", &at), up("c", "half-open", "", &at)},
+	} {
+		if got := (status{Upstreams: upstreams}).provider(); got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+}

@@ -44,7 +44,7 @@ func run(ctx context.Context, args []string, env func(string) string, out io.Wri
 
 const workers = 2
 
-// demo brings everything up, shows a few jobs, and waits for ctx's end, which is success.
+// demo brings everything up, shows a few jobs and then what changes, until ctx's end, which is success.
 func demo(ctx context.Context, env func(string) string, out io.Writer) (err error) {
 	s, err := newStack(ctx, env, out)
 	if err != nil {
@@ -68,7 +68,7 @@ func demo(ctx context.Context, env func(string) string, out io.Writer) (err erro
 		return err
 	}
 	s.printHints(database != "")
-	<-s.ctx.Done()
+	s.showChanges()
 	fmt.Fprintln(out, "\nstopping")
 	return nil
 }

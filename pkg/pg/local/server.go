@@ -36,6 +36,7 @@ type Options struct {
 	MaxConnections int               // 0 means 100
 	Settings       map[string]string // further lines of postgresql.conf
 	Source         string            // "" looks on this machine first; SourceNPM forces npm's
+	Tell           func(news string) // called before what takes long, a download; nil tells nobody
 }
 
 // Server is a running private PostgreSQL.
@@ -53,7 +54,7 @@ type Server struct {
 // Start makes a database cluster in a temporary folder, starts a server on it, and returns once that answers.
 // Call Stop when done.
 func Start(ctx context.Context, opts Options) (*Server, error) {
-	bin, err := find(ctx, opts.Source)
+	bin, err := find(ctx, opts)
 	if err != nil {
 		return nil, err
 	}

@@ -97,13 +97,16 @@ func unavailable(t testing.TB, err error) {
 //	func TestMain(m *testing.M) { pgtest.Main(m) }
 //
 // Without it the server dies with the process all the same on Linux, but leaves its folder for the next run to sweep.
-func Main(m *testing.M) {
-	code := m.Run()
+func Main(m *testing.M) { os.Exit(Run(m)) }
+
+// Run is Main for a TestMain that has to clear up something of its own: it returns the code to exit with.
+func Run(m *testing.M) (code int) {
+	code = m.Run()
 	if err := shutdown(); err != nil {
 		fmt.Fprintln(os.Stderr, "pgtest:", err)
 		code = max(code, 1)
 	}
-	os.Exit(code)
+	return code
 }
 
 // server is where this process's databases are made.
