@@ -1,5 +1,6 @@
 // Command worker runs jobs: any number of these processes share one queue, one breaker and one quota for each upstream.
-// SIGTERM or an interrupt stops claiming, lets running calls end within SLUICE_DRAIN_LIMIT, and gives the rest back.
+// SIGTERM or an interrupt stops claiming, lets running calls end within SLUICE_DRAIN_LIMIT, and gives the rest back. A
+// second one ends the process at once; then others find its jobs.
 package main
 
 import (
@@ -31,6 +32,7 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends the process at once
 	if err := run(ctx, os.Args[1:], os.Environ(), os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "worker:", err)
 		os.Exit(1)

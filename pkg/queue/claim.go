@@ -48,7 +48,7 @@ type Claimed struct {
 // The narrow rows are locked first, with SKIP LOCKED, and are gone whatever their jobs say: a row whose job is not
 // queued any more is an orphan. The two arrays keep the planner on the primary keys whatever its statistics say; array_position,
 // which it takes for true almost always, keeps it from reading and sorting a whole line because it takes "type = any" for
-// rare before the table was analyzed.
+// rare before the table was analyzed. A worker that is not on the list any more gets nothing: rescue would take it away again.
 const claimSQL = `
 with gate as materialized (
     select from upstreams u
@@ -62,6 +62,7 @@ with gate as materialized (
       and (expires_at is null or expires_at > now())
       and job_id is distinct from $11::uuid
       and exists (select from gate)
+      and exists (select from workers w where w.id = $2)
     order by priority, seq
     limit $7
     for update skip locked

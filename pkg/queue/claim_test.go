@@ -337,3 +337,20 @@ func TestStatementsWorkInEveryExecMode(t *testing.T) {
 		})
 	}
 }
+
+// A worker that was buried while it was frozen claims nothing before it notices: its jobs would only be rescued again.
+func TestABuriedWorkerClaimsNothing(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.chats(1)
+	frozen := f.join("frozen")
+	if !must[bool](f)(f.Bury(t.Context(), frozen, 0)) {
+		t.Fatal("not buried")
+	}
+	if jobs := f.claim(frozen, 1); len(jobs) != 0 {
+		t.Errorf("claimed %d jobs", len(jobs))
+	}
+	if jobs := f.claim(f.join("awake"), 1); len(jobs) != 1 {
+		t.Errorf("the job is not left for others: %d", len(jobs))
+	}
+}

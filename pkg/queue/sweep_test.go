@@ -190,7 +190,8 @@ func TestRescue(t *testing.T) {
 	ended := f.inState(Done, dead)
 	running := f.inState(Running, alive)
 	overdue := f.inState(Running, hangs)
-	stranger := f.inState(Running, "never joined")
+	stranger := f.inState(Running, f.join("deleted by hand"))
+	f.exec(`delete from workers where id = 'deleted by hand'`)
 	f.exec(`update claims set deadline_at = now() - interval '1 second' where worker = 'hangs'`)
 	if !must[bool](f)(f.Bury(t.Context(), dead, 0)) {
 		t.Fatal("not buried")

@@ -200,11 +200,13 @@ func (s *Store) Free(ctx context.Context, name, worker string, probe uuid.UUID) 
 	})
 }
 
-const heldBySQL = `select name, probe_id from upstreams where probe_worker = $1`
+const lostSQL = `
+select name, probe_id from upstreams u
+where probe_worker is not null and not exists (select from workers w where w.id = u.probe_worker)`
 
-// FreeAll gives back the permits of a worker that died.
-func (s *Store) FreeAll(ctx context.Context, worker, by string) error {
-	rows, err := s.db.Query(ctx, heldBySQL, worker)
+// FreeLost gives back the permits of workers that are not on the list any more: they died, or left without an answer.
+func (s *Store) FreeLost(ctx context.Context, by string) error {
+	rows, err := s.db.Query(ctx, lostSQL)
 	if err != nil {
 		return wrap("free probes", err)
 	}

@@ -314,7 +314,7 @@ func TestTheNewestObservationWins(t *testing.T) {
 	}
 }
 
-func TestFreeAllGivesBackADeadWorkersPermits(t *testing.T) {
+func TestFreeLostGivesBackADeadWorkersPermits(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t).warm()
 	if err := f.Ensure(t.Context(), "openai:b", "openai:c"); err != nil {
@@ -330,7 +330,8 @@ func TestFreeAllGivesBackADeadWorkersPermits(t *testing.T) {
 			t.Fatal(id, err)
 		}
 	}
-	if err := f.FreeAll(t.Context(), "dead", "gravedigger"); err != nil {
+	f.exec(`insert into workers (id, types, concurrency) values ('alive', '{}', 1)`)
+	if err := f.FreeLost(t.Context(), "gravedigger"); err != nil {
 		t.Fatal(err)
 	}
 	all, err := f.List(t.Context())

@@ -19,17 +19,18 @@ import (
 
 // attempt is one try at a job by this worker.
 type attempt struct {
-	job        queue.Claimed
-	jobType    jobtype.Type
-	line       *line
-	claim      uuid.UUID
-	generation int64     // of the breaker when the call started
-	probe      uuid.UUID // the permit it is made with; uuid.Nil: an ordinary call
-	cold       bool      // that probe is the first call ever
+	job     queue.Claimed
+	jobType jobtype.Type
+	line    *line
+	claim   uuid.UUID
+	cold    bool      // it is made with a permit, and is the first call ever
+	began   time.Time // the call
 
 	// Guarded by the life's mutex.
-	cancel    context.CancelCauseFunc
-	cancelled bool
+	generation int64     // of the breaker when the call started, or when it ended its probe
+	probe      uuid.UUID // the permit it is made with; uuid.Nil: an ordinary call, or the probe has ended
+	cancel     context.CancelCauseFunc
+	cancelled  bool
 }
 
 func (a *attempt) lease() queue.Lease { return queue.Lease{JobID: a.job.ID, Lease: a.job.Lease} }
@@ -43,8 +44,12 @@ func (l *life) start(line *line, job queue.Claimed, gate queue.Gate) {
 	a.jobType, _ = l.cfg.Types.Lookup(job.Type)
 	l.mu.Unlock()
 	l.work.Go(func() {
-		l.recorder.record(a, l.try(a))
+		end := l.try(a)
+		l.recorder.record(end)
 		l.release(a)
+		if end.State == queue.Delayed && end.Delay < promptDelay {
+			time.AfterFunc(end.Delay, func() { nudge(l.due) })
+		}
 	})
 }
 
@@ -71,6 +76,8 @@ func (l *life) cancel(lease queue.Lease) {
 		if a.cancel != nil {
 			a.cancel(errCancelled)
 		}
+	} else if l.early != nil {
+		l.early[lease] = true
 	}
 }
 
@@ -85,7 +92,8 @@ func (l *life) try(a *attempt) queue.End {
 	}
 	ctx, stop := context.WithTimeout(ctx, a.jobType.Timeout)
 	defer stop()
-	result, err := call(ctx, l.handlers[a.job.Type], Job{
+	a.began = time.Now()
+	result, err := l.call(ctx, l.handlers[a.job.Type], Job{
 		ID: a.job.ID, Tenant: a.job.Tenant, Type: a.job.Type, Upstream: value(a.job.Upstream), Payload: a.job.Payload,
 		Attempt: a.job.Attempts + 1, CallID: fmt.Sprintf("%s/%d", a.job.ID, a.job.Lease),
 		started: func(s llm.Start) { l.started(a, s) },
@@ -100,7 +108,7 @@ func (l *life) mayStart(a *attempt, cancel context.CancelCauseFunc) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a.cancel = cancel
-	return !a.cancelled && l.fresh() && l.calls.Err() == nil && a.line.admits(a.generation, a.probe)
+	return !a.cancelled && !l.leaving && l.fresh() && l.calls.Err() == nil && a.line.admits(a.generation, a.probe)
 }
 
 // started is told by the call that the provider has begun to answer. It ends a probe: a slow model must not keep the
@@ -110,27 +118,7 @@ func (l *life) started(a *attempt, s llm.Start) {
 		return
 	}
 	l.reporter.observe(a.line, s)
-	if a.probe != uuid.Nil {
-		l.answered(a, breaker.Answer{Alive: true, OK: true})
-	}
-}
-
-// answered ends the attempt's probe.
-func (l *life) answered(a *attempt, answer breaker.Answer) {
-	answer.Probe, answer.Job = a.probe, a.job.ID
-	ctx, cancel := context.WithTimeout(context.Background(), statementLimit)
-	defer cancel()
-	status, err := l.upstreams.Answered(ctx, a.line.name, l.id, answer)
-	if err != nil {
-		l.log.Warn("a probe's answer could not be told; the permit ends by itself", "upstream", a.line.name, "error", err)
-		return
-	}
-	l.mu.Lock()
-	a.line.learn(status)
-	a.line.probing = false
-	l.mu.Unlock()
-	a.probe, a.generation = uuid.Nil, status.Generation
-	nudge(l.wake)
+	l.answered(a, breaker.Answer{Alive: true, OK: true})
 }
 
 // judge turns what the handler returned into the attempt's end, and tells the fleet what it says of the upstream.
@@ -160,9 +148,7 @@ func (l *life) judge(a *attempt, result Result, err error, cause error) queue.En
 
 func (l *life) succeeded(a *attempt, result Result) queue.End {
 	if a.line.paced {
-		if a.probe != uuid.Nil {
-			l.answered(a, breaker.Answer{Alive: true, OK: true})
-		}
+		l.answered(a, breaker.Answer{Alive: true, OK: true})
 		l.reporter.succeeded(a)
 	}
 	stored, err := result.stored()
@@ -184,20 +170,6 @@ func (l *life) unanswered(a *attempt, cause error) queue.End {
 	return end
 }
 
-// unprobe gives the attempt's permit back, if it has one: its call says nothing about the provider.
-func (l *life) unprobe(a *attempt) {
-	if a.probe == uuid.Nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), statementLimit)
-	defer cancel()
-	l.freeProbe(ctx, a.line, a.probe)
-	l.mu.Lock()
-	a.line.probing = false
-	l.mu.Unlock()
-	a.probe = uuid.Nil
-}
-
 // refused handles an answer of the provider that is no result, or none at all.
 func (l *life) refused(a *attempt, answer *llm.Error) queue.End {
 	if answer.Kind == llm.Invalid { // never sent
@@ -209,7 +181,7 @@ func (l *life) refused(a *attempt, answer *llm.Error) queue.End {
 	var end queue.End
 	switch verdict.Class {
 	case retry.RateLimited, retry.SlowDown:
-		l.alive(a)
+		l.answered(a, breaker.Answer{Alive: true})
 		// Every try that was not charged was turned away: the more of them, the wider the spread.
 		strikes := int(a.job.Lease) - a.job.Attempts
 		end = limited(text, a.jobType.Backoff.Limited(verdict.RetryAfter, strikes, rand.Float64()))
@@ -217,75 +189,66 @@ func (l *life) refused(a *attempt, answer *llm.Error) queue.End {
 		end = l.held(a, verdict, text)
 	case retry.Failure:
 		delay := a.jobType.Backoff.Failed(verdict.RetryAfter, a.job.Attempts+1, rand.Float64())
-		probe := a.probe != uuid.Nil
-		end = again(a.job, text, delay, l.failed(a, verdict))
+		charged, probe := l.failed(a, verdict)
+		end = again(a.job, text, delay, charged)
 		end.Behind = probe // two probes in a row take different jobs
 	default: // the request is at fault, or can never fit
-		l.alive(a)
+		l.answered(a, breaker.Answer{Alive: true}) // no success, but it answered, and so lives
 		end = reject(text)
 	}
 	end.Status, end.RequestID, end.RetryAfter = answer.Status, answer.RequestID, verdict.RetryAfter
 	return withUsage(end, answer.Usage)
 }
 
-// alive says that the provider answered, and so lives. It is no success, and says so only where a probe waits for it.
-func (l *life) alive(a *attempt) {
-	if a.probe != uuid.Nil {
-		l.answered(a, breaker.Answer{Alive: true})
-	}
-}
-
 // failed reports a failure of the provider and tells whether the job is charged for it: not for a probe, and not while
-// the breaker is open.
-func (l *life) failed(a *attempt, verdict retry.Verdict) (charged bool) {
+// the breaker is open. The first call ever is a probe by its permit alone, and an ordinary call by what it costs.
+func (l *life) failed(a *attempt, verdict retry.Verdict) (charged, probe bool) {
 	if !a.line.paced {
-		return true
+		return true, false
 	}
-	if a.probe != uuid.Nil {
-		cold := a.cold
-		l.answered(a, breaker.Answer{RetryAfter: verdict.RetryAfter})
-		return cold
+	if l.answered(a, breaker.Answer{RetryAfter: verdict.RetryAfter}) {
+		return a.cold, true
 	}
 	status, known := l.reporter.failed(a, verdict.RetryAfter)
-	return !known || status.State == string(breaker.Closed) && status.Generation == a.generation
+	return !known || status.State == string(breaker.Closed) && status.Generation == l.generationOf(a), false
 }
 
 // held handles a refusal that is not the job's fault alone: the account's, the credential's, the model's. The job waits
-// for the breaker, uncharged, unless others succeeded since it met this before: then it alone is at fault.
+// for the breaker, uncharged, unless it alone meets it.
 func (l *life) held(a *attempt, verdict retry.Verdict, text string) queue.End {
 	if !a.line.paced {
 		return reject(text)
 	}
-	reason := breaker.Reason(verdict.Class.HoldReason())
-	status, known := l.refuse(a, reason)
+	l.refuse(a, breaker.Reason(verdict.Class.HoldReason()))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
 	end := hold(text)
 	switch {
-	case !known || status.State != string(breaker.Closed):
+	case a.line.status.State != string(breaker.Closed):
 		end.Behind = true // the next probe takes another job
-	case a.job.HeldAt != nil && status.LastOKAt != nil && status.LastOKAt.After(*a.job.HeldAt):
+	case a.job.HeldAt != nil && a.line.alone(a.job.StartedAt.Sub(*a.job.HeldAt)+now.Sub(a.began), now):
 		return reject(text)
 	default: // not confirmed yet
 		end.State, end.Delay = queue.Delayed, unconfirmed
+		a.line.refused(now)
 	}
 	return end
 }
 
-func (l *life) refuse(a *attempt, reason breaker.Reason) (status upstream.Status, known bool) {
-	if a.probe != uuid.Nil {
-		l.answered(a, breaker.Answer{Reason: reason})
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		return a.line.status, a.line.known
+// refuse tells the fleet of a refusal. What the breaker is then decides where the job goes.
+func (l *life) refuse(a *attempt, reason breaker.Reason) {
+	if l.answered(a, breaker.Answer{Reason: reason}) {
+		return
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), statementLimit)
-	defer cancel()
-	status, err := l.upstreams.Refuse(ctx, a.line.name, l.id, breaker.Refused{Generation: a.generation, Reason: reason, Job: a.job.ID})
+	status, err := bounded(l.records, func(ctx context.Context) (upstream.Status, error) {
+		return l.upstreams.Refuse(ctx, a.line.name, l.id, breaker.Refused{Generation: l.generationOf(a), Reason: reason, Job: a.job.ID})
+	})
 	if err != nil {
 		l.log.Warn("a refusal could not be told", "upstream", a.line.name, "error", err)
-		return status, false
+		return
 	}
 	l.learn(a.line, status)
-	return status, true
 }
 
 // answerOf is what retry has to know of an answer.

@@ -2,6 +2,7 @@ package worker
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/google/uuid"
@@ -44,7 +45,7 @@ func (l *life) room(line *line) int {
 		}
 		return 0
 	}
-	return min(l.free, l.share()-line.running, maxClaim)
+	return line.careful(min(l.free, l.share()-line.running, maxClaim), time.Now())
 }
 
 // share is how many slots one line may hold, so that calls of one upstream that hang do not fill the worker.
@@ -53,7 +54,7 @@ func (l *life) share() int {
 	if part == 0 {
 		part = max(0.5, 1/float64(len(l.lines)))
 	}
-	return max(1, int(part*float64(l.cfg.Concurrency)))
+	return int(math.Ceil(part * float64(l.cfg.Concurrency))) // up: a slot that no line may have is wasted
 }
 
 // claimLine claims up to n jobs of a line and starts them.
@@ -93,6 +94,9 @@ func (l *life) claimProbe(ctx context.Context, line *line) (started bool) {
 	status, probe, err := l.upstreams.Grant(ctx, line.name, l.id, line.longest+l.cfg.DeathAfter)
 	if err != nil {
 		l.log.Warn("could not ask for a probe", "upstream", line.name, "error", err)
+		if probe != uuid.Nil { // granted, for all we know: the reply was lost
+			l.remember(line, probe, l.freed(line, probe))
+		}
 		return false
 	}
 	l.learn(line, status)
@@ -106,7 +110,7 @@ func (l *life) claimProbe(ctx context.Context, line *line) (started bool) {
 		jobs = l.claimJobs(ctx, line, gate, 1)
 	}
 	if len(jobs) == 0 {
-		l.freeProbe(ctx, line, probe)
+		l.endProbe(ctx, line, probe, l.freed(line, probe))
 		return false
 	}
 	if err := l.upstreams.Took(ctx, line.name, l.id, probe, jobs[0].ID); err != nil {
@@ -116,17 +120,11 @@ func (l *life) claimProbe(ctx context.Context, line *line) (started bool) {
 	return true
 }
 
-func (l *life) freeProbe(ctx context.Context, line *line, probe uuid.UUID) {
-	status, err := l.upstreams.Free(ctx, line.name, l.id, probe)
-	if err != nil {
-		l.log.Warn("could not give a probe back; it ends by itself", "upstream", line.name, "error", err)
-		return
-	}
-	l.learn(line, status)
-}
-
 func (l *life) claimJobs(ctx context.Context, line *line, gate queue.Gate, n int) []queue.Claimed {
 	id := uuid.New()
+	l.mu.Lock()
+	l.early = map[queue.Lease]bool{}
+	l.mu.Unlock()
 	// A claim is not stopped half way: its jobs would be stranded until the next tick.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statementLimit)
 	defer cancel()
@@ -136,6 +134,8 @@ func (l *life) claimJobs(ctx context.Context, line *line, gate queue.Gate, n int
 	})
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	early := l.early
+	l.early = nil
 	if err != nil {
 		l.log.Warn("a claim failed; what it may have claimed is given back", "line", line.name, "error", err)
 		l.unclear[id] = time.Now()
@@ -144,8 +144,10 @@ func (l *life) claimJobs(ctx context.Context, line *line, gate queue.Gate, n int
 	if len(jobs) > 0 {
 		l.left[id] = len(jobs)
 	}
-	for i := range jobs {
-		l.running[queue.Lease{JobID: jobs[i].ID, Lease: jobs[i].Lease}] = &attempt{job: jobs[i], line: line, claim: id}
+	for _, job := range jobs {
+		a := &attempt{job: job, line: line, claim: id}
+		a.cancelled = early[a.lease()]
+		l.running[a.lease()] = a
 	}
 	l.free -= len(jobs)
 	line.running += len(jobs)

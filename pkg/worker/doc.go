@@ -3,7 +3,9 @@
 // One life of a worker is a few goroutines around one small state:
 //
 //	pulse   beats once a second on connections of its own, so that busy calls never starve it
-//	ticker  once a second reads the breakers and the cancels, and does the fleet's upkeep: rescue, promotion, expiry
+//	guard   watches the others' beats and rescues the jobs of the dead
+//	ticker  once a second reads the breakers and the cancels, clears up after claims, and does the fleet's upkeep
+//	promoter queues delayed jobs when they fall due
 //	claimer the only one that claims, as many jobs as there are slots, line by line
 //	attempt one per running job: the call, the verdict, the end
 //	recorder writes ends: one alone at once, those that come meanwhile together

@@ -15,6 +15,7 @@ import (
 	"github.com/sluicedev/sluice/pkg/llm"
 	"github.com/sluicedev/sluice/pkg/llm/llmtest"
 	"github.com/sluicedev/sluice/pkg/llm/openai"
+	"github.com/sluicedev/sluice/pkg/pg"
 	"github.com/sluicedev/sluice/pkg/pg/pgtest"
 	"github.com/sluicedev/sluice/pkg/queue"
 	"github.com/sluicedev/sluice/pkg/retry"
@@ -32,6 +33,7 @@ type fleet struct {
 	db        *pgxpool.Pool
 	sim       *llmtest.Server
 	types     jobtype.Set
+	rules     breaker.Rules
 	queue     *queue.Queue
 	upstreams *upstream.Store
 }
@@ -51,10 +53,10 @@ func newFleet(t *testing.T, types []jobtype.Type, options ...llmtest.Option) *fl
 		t.Fatal(err)
 	}
 	f := &fleet{t: t, url: pgtest.URL(t), sim: llmtest.Start(t, options...), types: set}
-	f.db = f.pool()
-	rules := breaker.DefaultRules
-	rules.OpenFor, rules.MaxOpen, rules.HoldFor = 200*time.Millisecond, time.Second, 200*time.Millisecond
-	f.queue, f.upstreams = queue.New(f.db, set), upstream.New(f.db).WithRules(rules)
+	f.db = f.pool(f.url)
+	f.rules = breaker.DefaultRules
+	f.rules.OpenFor, f.rules.MaxOpen, f.rules.HoldFor = 200*time.Millisecond, time.Second, 200*time.Millisecond
+	f.queue, f.upstreams = queue.New(f.db, set), upstream.New(f.db).WithRules(f.rules)
 	if err := f.queue.Sync(t.Context(), 0, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
@@ -66,18 +68,31 @@ func newFleet(t *testing.T, types []jobtype.Type, options ...llmtest.Option) *fl
 	return f
 }
 
-func (f *fleet) pool() *pgxpool.Pool {
+func (f *fleet) pool(url string) *pgxpool.Pool {
 	f.t.Helper()
-	pool, err := pgxpool.New(f.t.Context(), f.url)
+	pool := f.openPool(url)
+	f.t.Cleanup(pool.Close)
+	return pool
+}
+
+// openPool is pool for a test that closes it.
+func (f *fleet) openPool(url string) *pgxpool.Pool {
+	f.t.Helper()
+	pool, err := pgxpool.New(f.t.Context(), url)
 	if err != nil {
 		f.t.Fatal(err)
 	}
-	f.t.Cleanup(pool.Close)
 	return pool
 }
 
 // start runs a worker until stop is called, at the latest when the test ends.
 func (f *fleet) start(change func(*worker.Config), handlers map[string]worker.Handler) (stop func()) {
+	f.t.Helper()
+	return f.startOn(f.pool(f.url), f.pool(f.url), change, handlers)
+}
+
+// startOn is start with the test's own ways to the database.
+func (f *fleet) startOn(db, pulse pg.DB, change func(*worker.Config), handlers map[string]worker.Handler) (stop func()) {
 	f.t.Helper()
 	cfg := worker.Config{
 		Types: f.types, Concurrency: 20, DeathAfter: 30 * time.Second, DrainLimit: 10 * time.Second, ListenURL: f.url, Share: 1,
@@ -87,7 +102,7 @@ func (f *fleet) start(change func(*worker.Config), handlers map[string]worker.Ha
 	if change != nil {
 		change(&cfg)
 	}
-	w := worker.New(f.pool(), f.pool(), f.upstreams, cfg)
+	w := worker.New(db, pulse, upstream.New(db).WithRules(f.rules), cfg)
 	for name, h := range handlers {
 		w.Handle(name, h)
 	}

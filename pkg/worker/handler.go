@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -95,10 +96,11 @@ func (w *Worker) prompt(t jobtype.Type) Handler {
 	}
 }
 
-// call runs the handler and turns a panic into an error.
-func call(ctx context.Context, h Handler, job Job) (result Result, err error) {
+// call runs the handler and turns a panic into an error. Where it happened is for the log alone.
+func (l *life) call(ctx context.Context, h Handler, job Job) (result Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
+			l.log.Error("a handler panicked", "type", job.Type, "call", job.CallID, "panic", p, "stack", string(debug.Stack()))
 			err = fmt.Errorf("the handler panicked: %v", p)
 		}
 	}()

@@ -24,11 +24,14 @@ type life struct {
 	recorder *recorder
 	reporter *reporter
 
-	calls context.Context // of every call; ends when the worker must drop them
-	drop  context.CancelCauseFunc
-	wake  chan struct{} // the claimer has something to look at
-	soon  chan struct{} // the ticker has something to do before its time
-	work  sync.WaitGroup
+	calls   context.Context // of every call; ends when the worker must drop them
+	drop    context.CancelCauseFunc
+	records context.Context // of what is written about calls; ends when that is given up
+	giveUp  context.CancelFunc
+	wake    chan struct{} // the claimer has something to look at
+	soon    chan struct{} // the ticker has something to do before its time
+	due     chan struct{} // a delayed job has fallen due
+	work    sync.WaitGroup
 
 	mu      sync.Mutex
 	lines   map[string]*line
@@ -37,18 +40,23 @@ type life struct {
 	left    map[uuid.UUID]int       // jobs of a claim that have not ended
 	done    []uuid.UUID             // claims whose jobs have all ended
 	unclear map[uuid.UUID]time.Time // claims whose reply was lost, and when
+	early   map[queue.Lease]bool    // cancels of jobs whose claim is under way; nil: none is
+	untold  map[uuid.UUID]untold    // how probes ended that Postgres could not be told of
 	beaten  time.Time               // when the last acknowledged beat was sent
+	leaving bool                    // no call starts any more
 }
 
 func newLife(w *Worker, id string) *life {
 	l := &life{
 		Worker: w, id: id, queue: w.newQueue(), log: w.cfg.Log.With("worker", id),
 		watch: newWatch(w.cfg.DeathAfter),
-		wake:  make(chan struct{}, 1), soon: make(chan struct{}, 1),
+		wake:  make(chan struct{}, 1), soon: make(chan struct{}, 1), due: make(chan struct{}, 1),
 		lines: lines(w.cfg.Types, w.handlers), free: w.cfg.Concurrency,
 		running: map[queue.Lease]*attempt{}, left: map[uuid.UUID]int{}, unclear: map[uuid.UUID]time.Time{},
+		untold: map[uuid.UUID]untold{},
 	}
 	l.calls, l.drop = context.WithCancelCause(context.Background())
+	l.records, l.giveUp = context.WithCancel(context.Background())
 	l.recorder = newRecorder(l)
 	l.reporter = newReporter(l)
 	return l
@@ -70,14 +78,13 @@ func (l *life) live(ctx context.Context) error {
 	l.log.Info("worker started", "concurrency", l.cfg.Concurrency, "lines", slices.Sorted(maps.Keys(l.lines)))
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	go func() { // buried: stop claiming too
-		<-l.calls.Done()
-		stop()
-	}()
+	defer l.giveUp()
+	context.AfterFunc(l.calls, stop)    // buried: stop claiming too
+	context.AfterFunc(ctx, l.noneStart) // a claim under way may still bring jobs
 
 	upkeep, stopUpkeep := context.WithCancel(context.Background()) // outlives the stop: the drain needs a pulse
 	var crew sync.WaitGroup
-	for _, run := range []func(context.Context){l.beat, l.tick, l.recorder.run, l.reporter.run, l.listen} {
+	for _, run := range []func(context.Context){l.beat, l.guard, l.promote, l.tick, l.recorder.run, l.reporter.run, l.listen} {
 		crew.Go(func() { run(upkeep) })
 	}
 	l.claim(ctx)
@@ -105,11 +112,21 @@ func (l *life) drain(buried bool) {
 		l.log.Info("the drain limit is over; calls in flight are given back", "calls", l.inFlight())
 		l.drop(errStopping)
 	}
-	if !within(ended, recordLimit) {
-		l.log.Error("the last ends could not be written; the jobs will be found and run again", "jobs", l.inFlight())
-		l.recorder.giveUp()
-		<-ended
+	if within(ended, recordLimit) {
+		return
 	}
+	l.log.Error("the last ends could not be written; the jobs will be found and run again", "jobs", l.inFlight())
+	l.giveUp()
+	if !within(ended, abandonLimit) {
+		l.log.Error("handlers that do not heed their context are left to themselves", "jobs", l.inFlight())
+	}
+}
+
+// noneStart keeps what is claimed from now on from starting: it is given back.
+func (l *life) noneStart() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.leaving = true
 }
 
 // within waits for a channel to close; false: it took longer than the limit.
@@ -124,11 +141,11 @@ func within(closed <-chan struct{}, limit time.Duration) bool {
 	}
 }
 
-// leave forgets the last claims and gives up the name. Whatever fails here, rescue finds.
+// leave clears up after claims and probes for the last time and gives up the name. Whatever fails here, rescue finds.
 func (l *life) leave() {
 	ctx, cancel := context.WithTimeout(context.Background(), statementLimit)
 	defer cancel()
-	l.forget(ctx)
+	l.settle(ctx)
 	if err := l.queue.Leave(ctx, l.id); err != nil {
 		l.log.Warn("could not sign off; the others will notice", "error", err)
 		return

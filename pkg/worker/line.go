@@ -26,6 +26,11 @@ type line struct {
 	status  upstream.Status // a copy, at most a tick old
 	probing bool            // this worker has the permit, or asks for it
 	run     int             // failures in a row here that are not reported yet
+
+	// What this worker met with its own credential: see alone.
+	okBegan   time.Time // when the latest call began that succeeded
+	refusals  int       // of its credential or model since the latest success
+	refusedAt time.Time // the latest of them
 }
 
 // lines are those that a worker with these handlers may claim from.
@@ -79,10 +84,49 @@ func (l *line) admits(generation int64, probe uuid.UUID) bool {
 	return probe != uuid.Nil || l.open() && (!l.paced || l.status.Generation == generation)
 }
 
-// learn takes a newer copy of the upstream's status.
+// learn takes a newer copy of the upstream's status. Two reads that cross may come in the wrong order. Those that lie
+// further apart did not cross: the database's clock was set back, or a failover lost its last changes.
 func (l *line) learn(s upstream.Status) {
-	if l.known && (s.Generation < l.status.Generation || s.Now.Before(l.status.Now)) {
-		return // read before the one that is here
+	older := s.Generation < l.status.Generation || s.Generation == l.status.Generation && s.Now.Before(l.status.Now)
+	if l.known && older && s.Now.Sub(l.status.Now).Abs() < statementLimit {
+		return
+	}
+	if s.Generation != l.status.Generation {
+		l.refusals = 0 // what stands in doubt has been decided
 	}
 	l.status, l.known = s, true
+}
+
+// succeeded notes a success of a call that began then.
+func (l *line) succeeded(began time.Time) {
+	l.run, l.refusals = 0, 0
+	if began.After(l.okBegan) {
+		l.okBegan = began
+	}
+}
+
+// alone tells whether a job that was refused its credential or model, so long ago and again now, is alone at fault:
+// this worker, with the same credential, made another call since then that succeeded. What others met proves nothing,
+// as their key may be another one; nor does a call that began before, as the key may have been revoked since.
+func (l *line) alone(heldFor time.Duration, now time.Time) bool {
+	return !l.okBegan.IsZero() && now.Sub(l.okBegan) < heldFor
+}
+
+func (l *line) refused(now time.Time) {
+	l.refusals++
+	l.refusedAt = now
+}
+
+// careful limits how many calls may start after a refusal that nobody has confirmed: one at a time, after a pause that
+// doubles, until one succeeds. If it is the key, the whole backlog need not find out; if it is this worker's key alone,
+// the others get the jobs.
+func (l *line) careful(n int, now time.Time) int {
+	if l.refusals == 0 {
+		return n
+	}
+	wait := min(tickEvery<<min(l.refusals-1, 10), maxCareful)
+	if l.running > 0 || now.Sub(l.refusedAt) < wait {
+		return 0
+	}
+	return min(n, 1)
 }

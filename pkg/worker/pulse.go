@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/google/uuid"
@@ -13,10 +14,26 @@ import (
 
 const upstreamChannel = upstream.Channel
 
+// hearts is how many beat for a worker, in turn. While one waits on a connection that is stuck, another moves the counter;
+// to cut that one short instead would only add a new connection to whatever made it slow.
+const hearts = 2
+
 // beat moves the worker's counter until ctx ends.
 func (l *life) beat(ctx context.Context) {
-	pulse := queue.New(l.pulse, l.cfg.Types)
 	every := min(beatEvery, l.cfg.DeathAfter/5)
+	var all sync.WaitGroup
+	for n := range hearts {
+		all.Go(func() {
+			if pause(ctx, time.Duration(n)*every) {
+				l.heart(ctx, hearts*every)
+			}
+		})
+	}
+	all.Wait()
+}
+
+func (l *life) heart(ctx context.Context, every time.Duration) {
+	pulse := queue.New(l.pulse, l.cfg.Types)
 	for pause(ctx, jitter(every)) {
 		sent := time.Now()
 		alive, err := bounded(ctx, func(ctx context.Context) (bool, error) { return pulse.Beat(ctx, l.id) })
@@ -29,16 +46,29 @@ func (l *life) beat(ctx context.Context) {
 			l.drop(errBuried)
 			return
 		default:
-			l.mu.Lock()
-			l.beaten = sent
-			l.mu.Unlock()
+			l.acknowledged(sent)
 		}
+	}
+}
+
+// acknowledged notes a beat that was sent then.
+func (l *life) acknowledged(sent time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if sent.After(l.beaten) {
+		l.beaten = sent
 	}
 }
 
 // fresh tells whether the others cannot have taken this worker for dead yet: no call may start otherwise. The caller
 // holds the mutex.
 func (l *life) fresh() bool { return time.Since(l.beaten) < l.cfg.DeathAfter*4/5 }
+
+func (l *life) isFresh() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fresh()
+}
 
 // tick does what is due once a second until ctx ends. A nudge brings only the look forward.
 func (l *life) tick(ctx context.Context) {
@@ -71,6 +101,10 @@ func (l *life) look(ctx context.Context) {
 		return err
 	})
 	l.step(ctx, "upstreams", l.readUpstreams)
+	l.lookForWork(ctx)
+}
+
+func (l *life) lookForWork(ctx context.Context) {
 	l.step(ctx, "waiting lines", func(ctx context.Context) error {
 		waiting, err := l.queue.Waiting(ctx)
 		l.mu.Lock()
@@ -83,6 +117,33 @@ func (l *life) look(ctx context.Context) {
 		return err
 	})
 	nudge(l.wake)
+}
+
+// promote queues delayed jobs that have fallen due: this worker's own to the moment, anybody's with the tick.
+func (l *life) promote(ctx context.Context) {
+	tick := time.NewTicker(jitter(tickEvery))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-l.due:
+		case <-tick.C:
+		}
+		l.step(ctx, "promotion", l.promoteDue)
+		pause(ctx, promotePause)
+	}
+}
+
+func (l *life) promoteDue(ctx context.Context) error {
+	for range maxPromote {
+		n, err := l.queue.Promote(ctx)
+		if err != nil || n == 0 {
+			return err
+		}
+		l.lookForWork(ctx)
+	}
+	return nil
 }
 
 func (l *life) readUpstreams(ctx context.Context) error {
@@ -100,8 +161,10 @@ func (l *life) readUpstreams(ctx context.Context) error {
 	return nil
 }
 
-// settle clears up after claims: those whose jobs have all ended, and those whose reply was lost.
+// settle clears up after probes whose end could not be told, and after claims: those whose jobs have all ended, and those
+// whose reply was lost.
 func (l *life) settle(ctx context.Context) {
+	l.tellProbes(ctx)
 	l.step(ctx, "claims", l.forget)
 	l.mu.Lock()
 	var unclear []uuid.UUID
@@ -139,10 +202,8 @@ func (l *life) forget(ctx context.Context) error {
 	return err
 }
 
-// upkeep is the fleet's work that anybody may do.
+// upkeep is the rest of the fleet's work that anybody may do.
 func (l *life) upkeep(ctx context.Context, n int, after *uuid.UUID) {
-	l.step(ctx, "rescue", l.rescue)
-	l.step(ctx, "promotion", counted(l.queue.Promote))
 	if n%expireEvery == 0 {
 		l.step(ctx, "expiry", counted(l.queue.Expire))
 	}
@@ -160,34 +221,6 @@ func (l *life) upkeep(ctx context.Context, n int, after *uuid.UUID) {
 			}
 			return err
 		})
-	}
-}
-
-// rescue buries the dead and takes their jobs.
-func (l *life) rescue(ctx context.Context) error {
-	beats, err := l.queue.Beats(ctx)
-	if err != nil {
-		l.watch.restart()
-		return err
-	}
-	for id, beat := range l.watch.look(beats, time.Now()) {
-		buried, err := l.queue.Bury(ctx, id, beat)
-		if err != nil {
-			return err
-		}
-		if buried {
-			l.log.Warn("a worker is dead; its jobs are queued again", "dead", id)
-			if err := l.upstreams.FreeAll(ctx, id, l.id); err != nil {
-				return err
-			}
-		}
-	}
-	for {
-		n, err := l.queue.Rescue(ctx)
-		if err != nil || n == 0 {
-			return err
-		}
-		l.log.Warn("lost jobs were rescued", "jobs", n)
 	}
 }
 

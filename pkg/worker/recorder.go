@@ -2,8 +2,11 @@ package worker
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/sluicedev/sluice/pkg/queue"
 )
@@ -12,7 +15,7 @@ import (
 const (
 	recordJobs  = 256
 	recordBytes = 8 << 20
-	recordPause = time.Second // after a statement that failed
+	recordPause = 200 * time.Millisecond // after a statement that failed
 )
 
 // recorder writes ends. One that comes alone is written at once, for a result that is not recorded may be paid for twice;
@@ -20,10 +23,10 @@ const (
 type recorder struct {
 	life *life
 	wake chan struct{}
-	quit chan struct{}
 
 	mu    sync.Mutex
 	queue []*pending
+	limit int // jobs in the next statement
 }
 
 type pending struct {
@@ -32,11 +35,11 @@ type pending struct {
 }
 
 func newRecorder(l *life) *recorder {
-	return &recorder{life: l, wake: make(chan struct{}, 1), quit: make(chan struct{})}
+	return &recorder{life: l, wake: make(chan struct{}, 1), limit: recordJobs}
 }
 
 // record returns when the end is written, or given up.
-func (r *recorder) record(a *attempt, end queue.End) {
+func (r *recorder) record(end queue.End) {
 	p := &pending{end: end, written: make(chan struct{})}
 	r.mu.Lock()
 	r.queue = append(r.queue, p)
@@ -44,12 +47,9 @@ func (r *recorder) record(a *attempt, end queue.End) {
 	nudge(r.wake)
 	select {
 	case <-p.written:
-	case <-r.quit:
+	case <-r.life.records.Done():
 	}
 }
-
-// giveUp lets every record return. It is called once, when the worker stops and Postgres does not answer.
-func (r *recorder) giveUp() { close(r.quit) }
 
 func (r *recorder) run(ctx context.Context) {
 	for {
@@ -59,8 +59,12 @@ func (r *recorder) run(ctx context.Context) {
 		case <-r.wake:
 		}
 		for batch := r.take(); len(batch) > 0; batch = r.take() {
-			if !r.write(ctx, batch) {
-				return
+			if err := r.write(ctx, batch); err != nil {
+				r.life.log.Warn("ends could not be written; trying on", "jobs", len(batch), "error", err)
+				r.putBack(batch)
+				if !pause(ctx, recordPause) {
+					return
+				}
 			}
 		}
 	}
@@ -70,40 +74,43 @@ func (r *recorder) take() []*pending {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n, bytes := 0, 0
-	for n < len(r.queue) && n < recordJobs && (n == 0 || bytes < recordBytes) {
+	for n < len(r.queue) && n < r.limit && (n == 0 || bytes < recordBytes) {
 		bytes += len(r.queue[n].end.Result)
 		n++
 	}
-	batch := r.queue[:n:n]
-	r.queue = r.queue[n:]
+	batch := slices.Clone(r.queue[:n])
+	r.queue = slices.Delete(r.queue, 0, n) // which lets go of the results
 	return batch
 }
 
-// write tries until it is written. To repeat it after an unclear failure is safe: the fence lets the second one through
-// to nothing.
-func (r *recorder) write(ctx context.Context, batch []*pending) bool {
+// putBack has a batch written again, in smaller pieces: one that is too much for its time would be so for ever. To repeat
+// it after an unclear failure is safe: the fence lets the second one through to nothing.
+func (r *recorder) putBack(batch []*pending) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.queue = slices.Insert(r.queue, 0, batch...)
+	r.limit = max(1, len(batch)/2)
+}
+
+func (r *recorder) write(ctx context.Context, batch []*pending) error {
 	ends := make([]queue.End, len(batch))
 	for i, p := range batch {
 		ends[i] = p.end
 	}
-	for {
-		held, err := bounded(ctx, func(ctx context.Context) (int, error) {
-			held, err := r.life.queue.End(ctx, r.life.id, ends...)
-			return len(held), err
-		})
-		if err == nil {
-			if late := len(ends) - held; late > 0 {
-				r.life.log.Info("some ends came too late: those jobs were cancelled, or taken by others", "jobs", late)
-			}
-			break
-		}
-		r.life.log.Warn("ends could not be written; trying on", "jobs", len(ends), "error", err)
-		if !pause(ctx, recordPause) {
-			return false
-		}
+	held, err := bounded(ctx, func(ctx context.Context) ([]uuid.UUID, error) {
+		return r.life.queue.End(ctx, r.life.id, ends...)
+	})
+	if err != nil {
+		return err
+	}
+	if late := len(ends) - len(held); late > 0 {
+		r.life.log.Info("some ends came too late: those jobs were cancelled, or taken by others", "jobs", late)
 	}
 	for _, p := range batch {
 		close(p.written)
 	}
-	return true
+	r.mu.Lock()
+	r.limit = min(2*r.limit, recordJobs)
+	r.mu.Unlock()
+	return nil
 }

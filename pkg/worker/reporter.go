@@ -71,11 +71,11 @@ func (t *tally) count(generation int64) *breaker.Report {
 func (r *reporter) succeeded(a *attempt) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if c := r.tally(a.line).count(a.generation); c != nil {
+	if c := r.tally(a.line).count(r.life.generationOf(a)); c != nil {
 		c.OK++
 		c.Trailing, c.Jobs = 0, nil
 	}
-	r.life.ran(a.line, true)
+	r.life.succeeds(a)
 }
 
 // failed counts a failure and waits for the report: what the breaker is then decides whether the job is charged.
@@ -83,7 +83,7 @@ func (r *reporter) failed(a *attempt, retryAfter time.Duration) (status upstream
 	answer := make(chan reply, 1)
 	r.mu.Lock()
 	t := r.tally(a.line)
-	if c := t.count(a.generation); c != nil {
+	if c := t.count(r.life.generationOf(a)); c != nil {
 		c.Failed++
 		c.Trailing++
 		if len(c.Jobs) < breaker.DefaultRules.RunJobs && !slices.Contains(c.Jobs, a.job.ID) {
@@ -92,21 +92,29 @@ func (r *reporter) failed(a *attempt, retryAfter time.Duration) (status upstream
 		c.RetryAfter = max(c.RetryAfter, retryAfter)
 	}
 	t.waiting = append(t.waiting, answer)
+	r.life.fails(a.line) // before the tally can be taken, for that takes it off the run again
 	r.mu.Unlock()
-	r.life.ran(a.line, false)
 	nudge(r.wake)
-	got := <-answer
-	return got.status, got.known
+	select {
+	case got := <-answer:
+		return got.status, got.known
+	case <-r.life.records.Done():
+		return status, false
+	}
 }
 
-// ran counts this worker's own run of failures: a few in a row stop its starts until the fleet has heard of them.
-func (l *life) ran(line *line, ok bool) {
+// succeeds ends this worker's own run.
+func (l *life) succeeds(a *attempt) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a.line.succeeded(a.began)
+}
+
+// fails counts this worker's own run of failures: a few in a row stop its starts until the fleet has heard of them.
+func (l *life) fails(line *line) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	line.run++
-	if ok {
-		line.run = 0
-	}
 }
 
 // observe keeps the newest quota headers.
@@ -152,7 +160,7 @@ func (r *reporter) flush(ctx context.Context) {
 		if err != nil {
 			r.life.log.Warn("what calls met could not be reported", "upstream", line.name, "error", err)
 		}
-		r.life.reported(line, status, err == nil)
+		r.life.reported(line, len(t.waiting), status, err == nil)
 		for _, answer := range t.waiting {
 			answer <- reply{status, err == nil}
 		}
@@ -193,10 +201,10 @@ func (l *life) statusOf(line *line) upstream.Status {
 	return line.status
 }
 
-// reported takes the fleet's answer to a report: this worker's own run is part of the fleet's now.
-func (l *life) reported(line *line, status upstream.Status, known bool) {
+// reported takes the fleet's answer to a report: so many failures of this worker's own run are part of the fleet's now.
+func (l *life) reported(line *line, failures int, status upstream.Status, known bool) {
 	l.mu.Lock()
-	line.run = 0
+	line.run = max(0, line.run-failures)
 	if known {
 		line.learn(status)
 	}

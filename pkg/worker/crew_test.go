@@ -1,0 +1,169 @@
+package worker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sluicedev/sluice/pkg/jobtype"
+	"github.com/sluicedev/sluice/pkg/pg"
+	"github.com/sluicedev/sluice/pkg/pg/pgtest"
+	"github.com/sluicedev/sluice/pkg/queue"
+	"github.com/sluicedev/sluice/pkg/upstream"
+)
+
+// A life of which a test runs only parts.
+func newCrew(t *testing.T, wrap func(pg.DB) pg.DB) *life {
+	t.Helper()
+	types, err := jobtype.NewSet(jobtype.Type{Name: "ask", Upstream: "openai", Model: "gpt-5", Priority: 5, MaxAttempts: 5, Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	db := pg.DB(pgtest.New(t))
+	if wrap != nil {
+		db = wrap(db)
+	}
+	l := newLife(New(db, db, upstream.New(db), Config{
+		Types: types, Concurrency: 10, DeathAfter: time.Minute, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}), "crew")
+	if err := l.upstreams.Ensure(t.Context(), l.upstreamNames()...); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		l.giveUp()
+		l.drop(nil)
+	})
+	return l
+}
+
+func (l *life) onlyLine() *line {
+	for _, line := range l.lines {
+		return line
+	}
+	return nil
+}
+
+func failing(l *life) *attempt {
+	return &attempt{job: queue.Claimed{ID: uuid.New(), Lease: 1}, line: l.onlyLine(), began: time.Now()}
+}
+
+// However failures and reports cross, the worker's own run is over when all is reported: else its line stays shut for ever.
+func TestNoRunIsLeftWhenAllIsReported(t *testing.T) {
+	t.Parallel()
+	l := newCrew(t, nil)
+	for round := range 40 {
+		all := make(chan struct{})
+		go func() {
+			defer close(all)
+			var calls sync.WaitGroup
+			for range 300 {
+				a := failing(l)
+				a.generation = int64(round % 2) // some were overtaken by a change of the breaker
+				calls.Go(func() { l.reporter.failed(a, 0) })
+			}
+			calls.Wait()
+		}()
+		for reported := false; !reported; {
+			l.reporter.flush(t.Context())
+			select {
+			case <-all:
+				reported = true
+			default:
+			}
+		}
+		if l.onlyLine().run != 0 {
+			t.Fatalf("round %d: a run of %d is left", round, l.onlyLine().run)
+		}
+	}
+}
+
+func TestAFailureThatComesAfterTheReporterHasStoppedWaitsForNobody(t *testing.T) {
+	t.Parallel()
+	l := newCrew(t, nil)
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	l.reporter.run(stopped)
+	l.giveUp()
+	if _, known := l.reporter.failed(failing(l), 0); known {
+		t.Error("nobody was there to tell")
+	}
+}
+
+// narrow is a database that cannot take more than one end in a statement.
+type narrow struct {
+	pg.DB
+	refused int
+}
+
+func (d *narrow) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	if ids, ok := args[1].([]uuid.UUID); ok && strings.Contains(sql, "update attempts") && len(ids) > 1 {
+		d.refused++
+		return nil, fmt.Errorf("%d ends take too long: %w", len(ids), context.DeadlineExceeded)
+	}
+	return d.DB.Query(ctx, sql, args...)
+}
+
+func TestABatchThatIsTooMuchIsWrittenInPieces(t *testing.T) {
+	t.Parallel()
+	db := &narrow{}
+	l := newCrew(t, func(inner pg.DB) pg.DB { db.DB = inner; return db })
+	var calls sync.WaitGroup
+	for range 8 {
+		a := failing(l)
+		calls.Go(func() {
+			end := interrupted("")
+			end.JobID, end.Lease = a.job.ID, a.job.Lease
+			l.recorder.record(end)
+		})
+	}
+	for l.recorder.waiting() < 8 {
+		time.Sleep(time.Millisecond) // between two looks
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	var recorder sync.WaitGroup
+	recorder.Go(func() { l.recorder.run(ctx) })
+	calls.Wait()
+	stop()
+	recorder.Wait()
+	if db.refused == 0 {
+		t.Error("nothing was refused: this showed nothing")
+	}
+}
+
+func (r *recorder) waiting() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.queue)
+}
+
+func TestABatchIsBoundedInJobsAndBytes(t *testing.T) {
+	t.Parallel()
+	r := newRecorder(&life{})
+	add := func(n, size int) {
+		for range n {
+			r.queue = append(r.queue, &pending{end: queue.End{Result: make([]byte, size)}})
+		}
+	}
+	add(recordJobs+1, 1)
+	if n := len(r.take()); n != recordJobs {
+		t.Errorf("%d jobs in a batch, want %d", n, recordJobs)
+	}
+	r.take()
+	add(3, recordBytes/2)
+	if n := len(r.take()); n != 2 {
+		t.Errorf("%d big results in a batch, want 2", n)
+	}
+	r.take()
+	add(2, recordBytes+1)
+	if n := len(r.take()); n != 1 {
+		t.Errorf("%d results of more than a batch together, want 1", n)
+	}
+}
