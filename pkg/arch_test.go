@@ -41,7 +41,7 @@ var allowed = map[string][]string{
 	"pkg/upstream": {"pkg/breaker", "pkg/pg", "pkg/quota"},
 	"pkg/webhook":  {"pkg/pg"},
 
-	"pkg/worker": {"pkg/breaker", "pkg/jobtype", "pkg/llm", "pkg/pg", "pkg/queue", "pkg/retry", "pkg/upstream", "pkg/webhook"},
+	"pkg/worker": {"pkg/breaker", "pkg/jobtype", "pkg/llm", "pkg/pg", "pkg/quota", "pkg/queue", "pkg/retry", "pkg/upstream", "pkg/webhook"},
 	"pkg/api":    {"pkg/jobtype", "pkg/pg", "pkg/queue", "pkg/strictjson", "pkg/upstream"},
 
 	"pkg/config":    {"pkg/jobtype", "pkg/retry"},

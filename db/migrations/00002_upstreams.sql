@@ -26,13 +26,18 @@ create table upstreams (
     suspect_job    uuid,                      -- the first job that met 401, 403 or 404; a second one confirms it
     suspect_reason text,
     suspect_at     timestamptz,
-    requests_limit      bigint,
-    requests_remaining  bigint,
-    requests_resets_at  timestamptz,
-    tokens_limit        bigint,
-    tokens_remaining    bigint,
-    tokens_resets_at    timestamptz,
-    observed_at         timestamptz,
+    quota          json not null default '{}', -- the whole state of the quota; the columns below tell what people ask for
+    quota_source   text not null default '',   -- headers, body, blind; '': nothing was heard of a limit
+    requests_limit     bigint,
+    requests_remaining bigint,                 -- as of observed_at: what the provider would say, minus what was granted
+    requests_resets_at timestamptz,
+    tokens_limit       bigint,
+    tokens_remaining   bigint,
+    tokens_resets_at   timestamptz,
+    project_tokens_limit     bigint,
+    project_tokens_remaining bigint,
+    project_tokens_resets_at timestamptz,
+    observed_at        timestamptz,
     created_at   timestamptz not null default now(),
     updated_at   timestamptz not null default now(),
     constraint upstreams_state_known check (state in ('closed', 'open', 'half-open')),
@@ -43,6 +48,7 @@ create table upstreams (
     constraint upstreams_probe_whole check ((probe_id is null) = (probe_worker is null) and (probe_id is null) = (probe_until is null)),
     constraint upstreams_half_open_probes check (state <> 'half-open' or probe_id is not null)
 ) with (fillfactor = 50);
+alter table upstreams alter column quota set storage main; -- compressed, but in the row: it changes with each take
 
 -- Every change of a breaker's state, for the audit.
 create table breaker_events (
@@ -60,13 +66,17 @@ create index breaker_events_by_upstream on breaker_events (upstream, id desc);
 -- +goose StatementBegin
 -- upstream_swap writes an upstream's row if it is still at the version that the caller read, and the event that goes with
 -- a change of state. The caller computed the row without a lock; here, and only here, the lock is taken, and no client
--- waits under it. False: somebody else was first; read again.
+-- waits under it. False: somebody else was first; read again. A row without an event is not waited for until it is on
+-- disk: what a crash loses of counts and grants heals with the next answers.
 create function upstream_swap(upstream_name text, seen bigint, next_row jsonb, event jsonb default null) returns boolean
 language plpgsql as $$
 declare
     n upstreams := jsonb_populate_record(null::upstreams, next_row);
     was_cold boolean;
 begin
+    if event is null then
+        perform set_config('synchronous_commit', 'off', true);
+    end if;
     perform pg_advisory_xact_lock(hashtextextended(current_schema() || '/upstream/' || upstream_name, 0));
     select heard_at is null into was_cold from upstreams where name = upstream_name;
     update upstreams u set
@@ -76,8 +86,11 @@ begin
         window_at = n.window_at, window_ok = n.window_ok, window_bad = n.window_bad,
         probe_id = n.probe_id, probe_worker = n.probe_worker, probe_until = n.probe_until, probe_job = n.probe_job,
         suspect_job = n.suspect_job, suspect_reason = n.suspect_reason, suspect_at = n.suspect_at,
+        quota = n.quota, quota_source = n.quota_source,
         requests_limit = n.requests_limit, requests_remaining = n.requests_remaining, requests_resets_at = n.requests_resets_at,
         tokens_limit = n.tokens_limit, tokens_remaining = n.tokens_remaining, tokens_resets_at = n.tokens_resets_at,
+        project_tokens_limit = n.project_tokens_limit, project_tokens_remaining = n.project_tokens_remaining,
+        project_tokens_resets_at = n.project_tokens_resets_at,
         observed_at = n.observed_at, updated_at = clock_timestamp()
     where u.name = upstream_name and u.version = seen;
     if not found then

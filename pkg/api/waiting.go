@@ -65,11 +65,55 @@ func whyWaiting(job queue.Job, about circumstances) *Waiting {
 	case !about.served:
 		w.Reason = WaitingReasonNoWorker
 		w.Sentence = fmt.Sprintf("No running worker can do %s at the moment; the job starts once one can; nothing is lost.", job.Type)
+	case up != nil && (up.Requests.Spent() || up.Tokens.Spent()):
+		w.Reason = WaitingReasonRateLimit
+		w.atLimit(job, up, about)
 	default:
 		w.Reason = WaitingReasonQueue
 		w.Sentence = inLine(job, about.ahead)
 	}
 	return w
+}
+
+// atLimit words the wait for a limit that refills. How long it takes is known where calls are counted, for each job is
+// one; where tokens are, nobody knows how many the jobs ahead will need.
+func (w *Waiting) atLimit(job queue.Job, up *upstream.Status, about circumstances) {
+	of, d := "requests", up.Requests
+	if !d.Spent() {
+		of, d = "tokens", up.Tokens
+	}
+	w.Sentence = fmt.Sprintf("%s is at its limit of %d %s %s; %s", up.Name, *d.Limit, of, per(d.Window), aheadOf(about.ahead))
+	if of == "tokens" || about.ahead >= queue.MaxPosition {
+		w.Sentence += "; nothing is lost."
+		return
+	}
+	wait := time.Duration(float64(about.ahead+1) / float64(*d.Limit) * float64(d.Window)).Round(time.Second)
+	w.Until, w.EtaSeconds = utc(new(about.now.Add(wait))), new(int64(wait/time.Second))
+	w.Sentence += fmt.Sprintf("; starts in about %s.", max(wait, time.Second))
+}
+
+func per(window time.Duration) string {
+	switch window {
+	case time.Minute:
+		return "per minute"
+	case time.Hour:
+		return "per hour"
+	case 24 * time.Hour:
+		return "per day"
+	}
+	return "in " + window.Round(time.Second).String()
+}
+
+func aheadOf(n int) string {
+	switch {
+	case n == 0:
+		return "the job is next"
+	case n == 1:
+		return "one job is ahead"
+	case n >= queue.MaxPosition:
+		return fmt.Sprintf("more than %s jobs are ahead", thousands(queue.MaxPosition))
+	}
+	return fmt.Sprintf("about %d jobs are ahead", n)
 }
 
 // hold sets when the reason is expected to end.

@@ -15,6 +15,11 @@ func TestWhyWaiting(t *testing.T) {
 	up := func(state, reason string, retry *time.Time) *upstream.Status {
 		return &upstream.Status{Name: upstreamName, State: state, Reason: reason, RetryAt: retry}
 	}
+	limited := func(limit, remaining int64, window time.Duration) *upstream.Status {
+		s := up("closed", "", nil)
+		s.Requests = upstream.Dimension{Limit: &limit, Remaining: &remaining, Window: window}
+		return s
+	}
 	after := func(o queue.Outcome) *queue.Attempt { return &queue.Attempt{Outcome: &o} }
 	refused := func(status int) *queue.Attempt { return &queue.Attempt{Outcome: new(queue.Held), Status: &status} }
 	for _, c := range []struct {
@@ -29,6 +34,9 @@ func TestWhyWaiting(t *testing.T) {
 		{"scheduled tomorrow", &tomorrow, circumstances{}, WaitingReasonScheduled, "The job was asked to start on 24 November 2026 at 10:41:30 UTC, not before.", 86400},
 		{"after a refused credential", &soon, circumstances{last: refused(401)}, WaitingReasonCredentials, "openai:gpt-5 refused our credential; the next try, to see whether it is this job alone, is at 10:42:13 UTC; nothing is lost.", 43},
 		{"after a refused model", &soon, circumstances{last: refused(404)}, WaitingReasonConfiguration, "openai:gpt-5 refused the configured model; the next try, to see whether it is this job alone, is at 10:42:13 UTC; nothing is lost.", 43},
+		{"at the limit of requests", nil, circumstances{upstream: limited(500, 20, time.Minute), ahead: 40, served: true}, WaitingReasonRateLimit, "openai:gpt-5 is at its limit of 500 requests per minute; about 40 jobs are ahead; starts in about 5s.", 5},
+		{"at a limit, next", nil, circumstances{upstream: limited(10, 0, 24*time.Hour), served: true}, WaitingReasonRateLimit, "openai:gpt-5 is at its limit of 10 requests per day; the job is next; starts in about 2h24m0s.", 8640},
+		{"far from the limit", nil, circumstances{upstream: limited(500, 400, time.Minute), ahead: 1, served: true}, WaitingReasonQueue, "One job is ahead in the line for openai:gpt-5.", -1},
 		{"after a limit", &soon, circumstances{last: after(queue.RateLimited)}, WaitingReasonRateLimit, "openai:gpt-5 is limiting requests; the next try is at 10:42:13 UTC; nothing is lost.", 43},
 		{"after an error", &soon, circumstances{last: after(queue.Error)}, WaitingReasonBackoff, "The last try did not succeed (2 of 5 used); the next one is at 10:42:13 UTC; nothing is lost.", 43},
 		{"about to be promoted", &past, circumstances{last: after(queue.Error)}, WaitingReasonBackoff, "The last try did not succeed (2 of 5 used); the next one is due now; nothing is lost.", 0},

@@ -242,21 +242,33 @@ func faultOfRequest(code string) bool {
 		strings.HasPrefix(code, "unsupported_") || strings.Contains(code, "policy")
 }
 
-// limitAndRequested finds "Limit 30000, Requested 31538", with or without "Used"
-// between them.
-var limitAndRequested = regexp.MustCompile(`Limit:? ([0-9]+),(?: Used:? [0-9]+,)? Requested:? ([0-9]+)`)
+// limitUsedRequested finds "Limit 30000, Used 29000, Requested 2000", with or without "Used".
+var limitUsedRequested = regexp.MustCompile(`Limit:? ([0-9]+),(?: Used:? ([0-9]+),)? Requested:? ([0-9]+)`)
+
+// LimitOf reads the numbers of a 429 that refills: "Rate limit reached for M in organization O on tokens per min (TPM):
+// Limit 30000, Used 29000, Requested 2000". False: the message does not have them all.
+func LimitOf(message string) (limit, used, requested float64, ok bool) {
+	m := limitUsedRequested.FindStringSubmatch(message)
+	if m == nil || m[2] == "" {
+		return 0, 0, 0, false
+	}
+	limit, err := strconv.ParseFloat(m[1], 64)
+	used, err2 := strconv.ParseFloat(m[2], 64)
+	requested, err3 := strconv.ParseFloat(m[3], 64)
+	return limit, used, requested, err == nil && err2 == nil && err3 == nil
+}
 
 // neverFits reports whether a 429 says that the request alone exceeds the limit.
 func neverFits(message string) bool {
 	if strings.Contains(strings.ToLower(message), "request too large") {
 		return true
 	}
-	m := limitAndRequested.FindStringSubmatch(message)
+	m := limitUsedRequested.FindStringSubmatch(message)
 	if m == nil {
 		return false
 	}
 	limit, limitErr := strconv.ParseFloat(m[1], 64)
-	requested, requestedErr := strconv.ParseFloat(m[2], 64)
+	requested, requestedErr := strconv.ParseFloat(m[3], 64)
 	return limitErr == nil && requestedErr == nil && requested > limit
 }
 

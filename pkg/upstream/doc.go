@@ -6,5 +6,9 @@
 // whether the row is still the one that was read; if not, all is done again. So no client round trip happens under the
 // lock, and a client that freezes blocks nobody. Every change of state is a row in breaker_events and a notification.
 //
+// A worker looks in by a Visit: one change that hands in what its calls met and what the provider said of its limits, and
+// buys permits for the next ones. A row without a change of the breaker's state is committed asynchronously: what a crash
+// loses of counts and grants heals with the next answers.
+//
 // It never writes a row for a single success, never waits for a provider, and reads no clock but the database's.
 package upstream

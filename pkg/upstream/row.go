@@ -6,6 +6,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sluicedev/sluice/pkg/breaker"
+	"github.com/sluicedev/sluice/pkg/quota"
 )
 
 // row is a row of upstreams. The tags name its columns: `db` where it is read, `json` where it is swapped in.
@@ -34,21 +35,27 @@ type row struct {
 	SuspectReason *string     `db:"suspect_reason" json:"suspect_reason"`
 	SuspectAt     *time.Time  `db:"suspect_at" json:"suspect_at"`
 
-	RequestsLimit     *int64     `db:"requests_limit" json:"requests_limit"`
-	RequestsRemaining *int64     `db:"requests_remaining" json:"requests_remaining"`
-	RequestsResetsAt  *time.Time `db:"requests_resets_at" json:"requests_resets_at"`
-	TokensLimit       *int64     `db:"tokens_limit" json:"tokens_limit"`
-	TokensRemaining   *int64     `db:"tokens_remaining" json:"tokens_remaining"`
-	TokensResetsAt    *time.Time `db:"tokens_resets_at" json:"tokens_resets_at"`
-	ObservedAt        *time.Time `db:"observed_at" json:"observed_at"`
+	Quota                  quota.Quota `db:"quota" json:"quota"`
+	QuotaSource            string      `db:"quota_source" json:"quota_source"`
+	RequestsLimit          *int64      `db:"requests_limit" json:"requests_limit"`
+	RequestsRemaining      *int64      `db:"requests_remaining" json:"requests_remaining"`
+	RequestsResetsAt       *time.Time  `db:"requests_resets_at" json:"requests_resets_at"`
+	TokensLimit            *int64      `db:"tokens_limit" json:"tokens_limit"`
+	TokensRemaining        *int64      `db:"tokens_remaining" json:"tokens_remaining"`
+	TokensResetsAt         *time.Time  `db:"tokens_resets_at" json:"tokens_resets_at"`
+	ProjectTokensLimit     *int64      `db:"project_tokens_limit" json:"project_tokens_limit"`
+	ProjectTokensRemaining *int64      `db:"project_tokens_remaining" json:"project_tokens_remaining"`
+	ProjectTokensResetsAt  *time.Time  `db:"project_tokens_resets_at" json:"project_tokens_resets_at"`
+	ObservedAt             *time.Time  `db:"observed_at" json:"observed_at"`
 
 	Now time.Time `db:"now" json:"-"` // the database's, when the row was read
 }
 
 const rowColumns = `name, state, reason, failures, opened_at, retry_at, closed_at, heard_at, last_ok_at, generation, version, open_ms,
     failing_jobs, window_at, window_ok, window_bad, probe_id, probe_worker, probe_until, probe_job,
-    suspect_job, suspect_reason, suspect_at, requests_limit, requests_remaining, requests_resets_at,
-    tokens_limit, tokens_remaining, tokens_resets_at, observed_at, clock_timestamp() as now`
+    suspect_job, suspect_reason, suspect_at, quota, quota_source, requests_limit, requests_remaining, requests_resets_at,
+    tokens_limit, tokens_remaining, tokens_resets_at,
+    project_tokens_limit, project_tokens_remaining, project_tokens_resets_at, observed_at, clock_timestamp() as now`
 
 func (r row) breaker() breaker.Breaker {
 	return breaker.Breaker{

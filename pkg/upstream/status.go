@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/sluicedev/sluice/pkg/quota"
 )
 
 // Status is what the fleet knows of an upstream, as of Now. Nil and "" mean that there is nothing to tell.
@@ -17,12 +19,13 @@ type Status struct {
 	ClosedAt   *time.Time
 	LastOKAt   *time.Time // latest success that mattered enough to be reported
 	Requests   Dimension
-	Tokens     Dimension
+	Tokens     Dimension  // the tighter of the organisation's and the project's
 	ObservedAt *time.Time // when Requests and Tokens were true
 
 	Now        time.Time // the database's time of reading
 	Generation int64
 	Cold       bool      // no living provider has answered yet: one call goes first
+	Paced      bool      // calls need permits
 	Admits     bool      // a probe may be made now
 	Suspected  bool      // a refusal waits for a second job to confirm it
 	ProbeJob   uuid.UUID // of the latest probe
@@ -32,53 +35,60 @@ type Status struct {
 type Dimension struct {
 	Limit     *int64
 	Remaining *int64
-	ResetsAt  *time.Time // when it is full again
+	ResetsAt  *time.Time    // when it is full again
+	Window    time.Duration // in which it fills; 0: there is no limit
+}
+
+// Spent tells whether the limit holds calls up: what is left is about the reserve.
+func (d Dimension) Spent() bool {
+	return d.Limit != nil && float64(*d.Remaining) <= spentShare*float64(*d.Limit)
+}
+
+// spentShare is a little above the largest reserve of pkg/quota.
+const spentShare = 0.12
+
+// dimension is a limit as of the quota's time.
+func dimension(q quota.Quota, d quota.Dimension) Dimension {
+	limit, remaining, resetsAt := columns(q, d)
+	return Dimension{limit, remaining, resetsAt, q.Limits[d].Window}
+}
+
+func tighter(a, b Dimension) Dimension {
+	if b.Remaining != nil && (a.Remaining == nil || *b.Remaining < *a.Remaining) {
+		return b
+	}
+	return a
 }
 
 func (r row) status() Status {
-	b := r.breaker()
+	b, q := r.breaker(), r.Quota.Advance(r.Now)
 	return Status{
 		Name: r.Name, State: r.State, Reason: value(r.Reason), Failures: r.Failures,
 		OpenedAt: r.OpenedAt, RetryAt: r.RetryAt, ClosedAt: r.ClosedAt, LastOKAt: r.LastOKAt,
-		Requests:   Dimension{r.RequestsLimit, r.RequestsRemaining, r.RequestsResetsAt},
-		Tokens:     Dimension{r.TokensLimit, r.TokensRemaining, r.TokensResetsAt},
-		ObservedAt: r.ObservedAt,
-		Now:        r.Now, Generation: r.Generation, Cold: b.Cold(), Admits: b.Admits(r.Now),
+		Requests:   dimension(q, quota.Requests),
+		Tokens:     tighter(dimension(q, quota.Tokens), dimension(q, quota.ProjectTokens)),
+		ObservedAt: r.ObservedAt, Paced: q.Needed(r.Now),
+		Now: r.Now, Generation: r.Generation, Cold: b.Cold(), Admits: b.Admits(r.Now),
 		Suspected: r.SuspectJob != nil, ProbeJob: b.ProbeJob,
 	}
 }
 
-// Observation is what an answer's headers said of the quota.
-type Observation struct {
-	Age              time.Duration // since then, on the observer's monotonic clock: workers' wall clocks count for nothing
-	Requests, Tokens Reading
-}
-
-// Reading is one dimension of an Observation.
-type Reading struct {
-	Known            bool
-	Limit, Remaining int64
-	Reset            time.Duration // until it is full again
-}
-
-// observe keeps an observation, unless a newer one is there.
-func (r row) observe(o *Observation) row {
-	if o == nil {
+// withQuota gives the row with another quota in it, and in the columns that people read what it says.
+func (r row) withQuota(q quota.Quota) row {
+	if q == r.Quota {
 		return r
 	}
-	at := r.Now.Add(-max(0, o.Age))
-	if r.ObservedAt != nil && !r.ObservedAt.Before(at) && !r.ObservedAt.After(r.Now) {
-		return r
-	}
-	r.ObservedAt = &at
-	r.RequestsLimit, r.RequestsRemaining, r.RequestsResetsAt = o.Requests.columns(at)
-	r.TokensLimit, r.TokensRemaining, r.TokensResetsAt = o.Tokens.columns(at)
+	r.Quota, r.QuotaSource, r.ObservedAt = q, string(q.Source), null(q.At)
+	r.RequestsLimit, r.RequestsRemaining, r.RequestsResetsAt = columns(q, quota.Requests)
+	r.TokensLimit, r.TokensRemaining, r.TokensResetsAt = columns(q, quota.Tokens)
+	r.ProjectTokensLimit, r.ProjectTokensRemaining, r.ProjectTokensResetsAt = columns(q, quota.ProjectTokens)
 	return r
 }
 
-func (d Reading) columns(at time.Time) (limit, remaining *int64, resetsAt *time.Time) {
-	if !d.Known {
+func columns(q quota.Quota, d quota.Dimension) (limit, remaining *int64, resetsAt *time.Time) {
+	l := q.Limits[d]
+	if !l.Known() {
 		return nil, nil, nil
 	}
-	return &d.Limit, &d.Remaining, new(at.Add(max(0, d.Reset)))
+	return new(int64(l.Limit)), new(int64(max(0, l.Level))), new(l.FullAt(q.At))
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sluicedev/sluice/pkg/breaker"
 	"github.com/sluicedev/sluice/pkg/pg"
+	"github.com/sluicedev/sluice/pkg/quota"
 )
 
 // Channel is where every change of a breaker's state is notified, with the upstream's name. It is only a faster way to
@@ -139,21 +140,14 @@ func (s *Store) swap(ctx context.Context, old, next row, by string) (swapped boo
 // step applies a step of the breaker.
 func (s *Store) step(ctx context.Context, operation, name, by string, step func(b breaker.Breaker, now time.Time, rnd float64) breaker.Breaker) (Status, error) {
 	status, err := s.change(ctx, name, by, func(r row) row {
-		return r.with(step(r.breaker().Sane(s.rules, r.Now), r.Now, rand.Float64()))
+		old := r.breaker().Sane(s.rules, r.Now)
+		next := step(old, r.Now, rand.Float64())
+		return r.with(next).withQuota(turned(r.Quota, old, next, r.Now))
 	})
 	if err != nil {
 		return Status{}, fmt.Errorf("%s %s: %w", operation, name, err)
 	}
 	return status, nil
-}
-
-// Report counts what a worker saw since its last report, and keeps what the provider said of its quota.
-func (s *Store) Report(ctx context.Context, name, worker string, report breaker.Report, seen *Observation) (Status, error) {
-	status, err := s.change(ctx, name, worker, func(r row) row {
-		next := r.with(r.breaker().Sane(s.rules, r.Now).Report(report, s.rules, r.Now, rand.Float64()))
-		return next.observe(seen)
-	})
-	return status, wrap("report to "+name, err)
 }
 
 // Refuse counts a refusal of a call that is not a probe.
@@ -186,11 +180,19 @@ func (s *Store) Took(ctx context.Context, name, worker string, probe, job uuid.U
 	return err
 }
 
-// Answered ends a probe with what it met.
-func (s *Store) Answered(ctx context.Context, name, worker string, a breaker.Answer) (Status, error) {
-	return s.step(ctx, "end the probe of", name, worker, func(b breaker.Breaker, now time.Time, rnd float64) breaker.Breaker {
-		return b.Answered(a, s.rules, now, rnd)
+// Answered ends a probe with what it met, and takes what its headers said of the quota (nil: nothing): with the state that
+// lets others start they learn how many may.
+func (s *Store) Answered(ctx context.Context, name, worker string, a breaker.Answer, seen *quota.Observation) (Status, error) {
+	status, err := s.change(ctx, name, worker, func(r row) row {
+		old := r.breaker().Sane(s.rules, r.Now)
+		next := old.Answered(a, s.rules, r.Now, rand.Float64())
+		q := turned(r.Quota, old, next, r.Now)
+		if seen != nil {
+			q = q.Observe(*seen, r.Now)
+		}
+		return r.with(next).withQuota(q)
 	})
+	return status, wrap("end the probe of "+name, err)
 }
 
 // Free gives a permit back that led to no answer.

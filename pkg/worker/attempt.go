@@ -23,8 +23,10 @@ type attempt struct {
 	jobType jobtype.Type
 	line    *line
 	claim   uuid.UUID
-	cold    bool      // it is made with a permit, and is the first call ever
+	permit  permit    // of the quota
+	cold    bool      // it is made with the permit of a probe, and is the first call ever
 	began   time.Time // the call
+	counted bool      // as a success; guarded by the reporter's mutex
 
 	// Guarded by the life's mutex.
 	generation int64     // of the breaker when the call started, or when it ended its probe
@@ -36,10 +38,10 @@ type attempt struct {
 func (a *attempt) lease() queue.Lease { return queue.Lease{JobID: a.job.ID, Lease: a.job.Lease} }
 
 // start runs a claimed job.
-func (l *life) start(line *line, job queue.Claimed, gate queue.Gate) {
+func (l *life) start(line *line, job queue.Claimed, gate queue.Gate, permit permit) {
 	l.mu.Lock()
 	a := l.running[queue.Lease{JobID: job.ID, Lease: job.Lease}]
-	a.generation, a.probe = gate.Generation, gate.Probe
+	a.generation, a.probe, a.permit = gate.Generation, gate.Probe, permit
 	a.cold = a.probe != uuid.Nil && line.status.Cold
 	a.jobType, _ = l.cfg.Types.Lookup(job.Type)
 	l.mu.Unlock()
@@ -85,7 +87,9 @@ func (l *life) cancel(lease queue.Lease) {
 func (l *life) try(a *attempt) queue.End {
 	ctx, cancel := context.WithCancelCause(l.calls)
 	defer cancel(nil)
+	pause(ctx, time.Until(a.permit.notBefore))
 	if !l.mayStart(a, cancel) {
+		l.reporter.unspent(a)
 		end := l.unanswered(a, errNotStarted)
 		end.JobID, end.Lease = a.job.ID, a.job.Lease
 		return end
@@ -117,8 +121,9 @@ func (l *life) started(a *attempt, s llm.Start) {
 	if !a.line.paced {
 		return
 	}
-	l.reporter.observe(a.line, s)
-	l.answered(a, breaker.Answer{Alive: true, OK: true})
+	seen := l.reporter.observe(a, s.Header, s.At)
+	l.answered(a, breaker.Answer{Alive: true, OK: true}, seen)
+	l.reporter.succeeded(a)
 }
 
 // judge turns what the handler returned into the attempt's end, and tells the fleet what it says of the upstream.
@@ -148,7 +153,7 @@ func (l *life) judge(a *attempt, result Result, err error, cause error) queue.En
 
 func (l *life) succeeded(a *attempt, result Result) queue.End {
 	if a.line.paced {
-		l.answered(a, breaker.Answer{Alive: true, OK: true})
+		l.answered(a, breaker.Answer{Alive: true, OK: true}, nil)
 		l.reporter.succeeded(a)
 	}
 	stored, err := result.stored()
@@ -181,7 +186,7 @@ func (l *life) refused(a *attempt, answer *llm.Error) queue.End {
 	var end queue.End
 	switch verdict.Class {
 	case retry.RateLimited, retry.SlowDown:
-		l.answered(a, breaker.Answer{Alive: true})
+		l.answered(a, breaker.Answer{Alive: true}, l.reporter.limited(a, answer, verdict))
 		// Every try that was not charged was turned away: the more of them, the wider the spread.
 		strikes := int(a.job.Lease) - a.job.Attempts
 		end = limited(text, a.jobType.Backoff.Limited(verdict.RetryAfter, strikes, rand.Float64()))
@@ -193,7 +198,7 @@ func (l *life) refused(a *attempt, answer *llm.Error) queue.End {
 		end = again(a.job, text, delay, charged)
 		end.Behind = probe // two probes in a row take different jobs
 	default: // the request is at fault, or can never fit
-		l.answered(a, breaker.Answer{Alive: true}) // no success, but it answered, and so lives
+		l.answered(a, breaker.Answer{Alive: true}, nil) // no success, but it answered, and so lives
 		end = reject(text)
 	}
 	end.Status, end.RequestID, end.RetryAfter = answer.Status, answer.RequestID, verdict.RetryAfter
@@ -206,7 +211,7 @@ func (l *life) failed(a *attempt, verdict retry.Verdict) (charged, probe bool) {
 	if !a.line.paced {
 		return true, false
 	}
-	if l.answered(a, breaker.Answer{RetryAfter: verdict.RetryAfter}) {
+	if l.answered(a, breaker.Answer{RetryAfter: verdict.RetryAfter}, nil) {
 		return a.cold, true
 	}
 	status, known := l.reporter.failed(a, verdict.RetryAfter)
@@ -238,7 +243,7 @@ func (l *life) held(a *attempt, verdict retry.Verdict, text string) queue.End {
 
 // refuse tells the fleet of a refusal. What the breaker is then decides where the job goes.
 func (l *life) refuse(a *attempt, reason breaker.Reason) {
-	if l.answered(a, breaker.Answer{Reason: reason}) {
+	if l.answered(a, breaker.Answer{Reason: reason}, nil) {
 		return
 	}
 	status, err := bounded(l.records, func(ctx context.Context) (upstream.Status, error) {

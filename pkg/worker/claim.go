@@ -59,6 +59,11 @@ func (l *life) share() int {
 
 // claimLine claims up to n jobs of a line and starts them.
 func (l *life) claimLine(ctx context.Context, line *line, n int) (progress bool) {
+	if l.isOpen(line) {
+		if n = l.permitted(ctx, line, n); n == 0 {
+			return false // it stays hot
+		}
+	}
 	l.mu.Lock()
 	gate, probe := line.gate(), !line.open()
 	line.probing = probe
@@ -74,7 +79,7 @@ func (l *life) claimLine(ctx context.Context, line *line, n int) (progress bool)
 		l.mu.Unlock()
 	}
 	for _, job := range jobs {
-		l.start(line, job, gate)
+		l.start(line, job, gate, l.spend(line, job))
 	}
 	return len(jobs) > 0
 }
@@ -116,8 +121,14 @@ func (l *life) claimProbe(ctx context.Context, line *line) (started bool) {
 	if err := l.upstreams.Took(ctx, line.name, l.id, probe, jobs[0].ID); err != nil {
 		l.log.Warn("could not note the probe's job", "upstream", line.name, "error", err)
 	}
-	l.start(line, jobs[0], gate)
+	l.start(line, jobs[0], gate, permit{})
 	return true
+}
+
+func (l *life) isOpen(line *line) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return line.open()
 }
 
 func (l *life) claimJobs(ctx context.Context, line *line, gate queue.Gate, n int) []queue.Claimed {

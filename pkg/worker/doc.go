@@ -9,7 +9,7 @@
 //	claimer the only one that claims, as many jobs as there are slots, line by line
 //	attempt one per running job: the call, the verdict, the end
 //	recorder writes ends: one alone at once, those that come meanwhile together
-//	reporter tells the fleet of failures within 50 ms, and of successes in bulk
+//	reporter tells the fleet of failures within 50 ms, and of successes in bulk; buys permits where a quota is known
 //
 // It promises that no call starts without a lease, on a breaker known to be open, or after the worker may have been taken
 // for dead; that what a call brought is recorded even while it stops; that a stop gives unfinished jobs back uncharged;

@@ -29,6 +29,9 @@ func (l *life) bury(ctx context.Context) error {
 		l.drop(errBuried) // before its own jobs are rescued here
 		return nil
 	}
+	l.mu.Lock()
+	l.fleet = len(beats)
+	l.mu.Unlock()
 	dead := l.watch.look(beats, time.Now())
 	if !l.isFresh() {
 		return nil

@@ -44,6 +44,7 @@ type life struct {
 	untold  map[uuid.UUID]untold    // how probes ended that Postgres could not be told of
 	beaten  time.Time               // when the last acknowledged beat was sent
 	leaving bool                    // no call starts any more
+	fleet   int                     // living workers, this one included
 }
 
 func newLife(w *Worker, id string) *life {

@@ -27,6 +27,12 @@ type line struct {
 	probing bool            // this worker has the permit, or asks for it
 	run     int             // failures in a row here that are not reported yet
 
+	purse  purse     // permits
+	askAt  time.Time // not before this is asked for more
+	alarm  bool      // the claimer will be woken for that
+	tokens float64   // of a call, on average; 0: not known yet
+	owed   float64   // tokens by which the calls so far cost more than was booked for them
+
 	// What this worker met with its own credential: see alone.
 	okBegan   time.Time // when the latest call began that succeeded
 	refusals  int       // of its credential or model since the latest success

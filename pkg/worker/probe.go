@@ -7,6 +7,7 @@ import (
 	"github.com/google/uuid"
 
 	"github.com/sluicedev/sluice/pkg/breaker"
+	"github.com/sluicedev/sluice/pkg/quota"
 	"github.com/sluicedev/sluice/pkg/upstream"
 )
 
@@ -21,16 +22,16 @@ type untold struct {
 
 type probeEnd func(context.Context) (upstream.Status, error)
 
-// answered ends the attempt's probe with what it met. False: it has none, or its probe has ended. From here on the call is
+// answered ends the attempt's probe with what it met and what its headers said (nil: nothing). False: it has none, or its probe has ended. From here on the call is
 // an ordinary one.
-func (l *life) answered(a *attempt, answer breaker.Answer) bool {
+func (l *life) answered(a *attempt, answer breaker.Answer, seen *quota.Observation) bool {
 	probe := l.takeProbe(a)
 	if probe == uuid.Nil {
 		return false
 	}
 	answer.Probe, answer.Job = probe, a.job.ID
 	status, ok := l.endProbe(l.records, a.line, probe, func(ctx context.Context) (upstream.Status, error) {
-		return l.upstreams.Answered(ctx, a.line.name, l.id, answer)
+		return l.upstreams.Answered(ctx, a.line.name, l.id, answer, seen)
 	})
 	if ok {
 		l.mu.Lock()

@@ -5,11 +5,13 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/sluicedev/sluice/pkg/breaker"
 	"github.com/sluicedev/sluice/pkg/llm"
+	"github.com/sluicedev/sluice/pkg/quota"
 	"github.com/sluicedev/sluice/pkg/retry"
 	"github.com/sluicedev/sluice/pkg/upstream"
 )
@@ -27,10 +29,21 @@ type reporter struct {
 // tally is what was not reported yet of one upstream.
 type tally struct {
 	report  breaker.Report
-	since   time.Time // of its first call
-	seen    *upstream.Observation
-	seenAt  time.Time
+	since   time.Time    // of its first call
 	waiting []chan reply // failed calls that wait to hear whether they are charged
+
+	seen      *quota.Observation
+	seenAt    time.Time // when the observed call was admitted
+	unread    int       // answers without quota headers
+	refusals  []refusal
+	slowDowns []time.Time
+	unspent   []upstream.Unspent
+}
+
+// refusal is a 429 with the local time at which it came.
+type refusal struct {
+	at    time.Time
+	quota quota.Refusal
 }
 
 type reply struct {
@@ -68,9 +81,15 @@ func (t *tally) count(generation int64) *breaker.Report {
 	return &t.report
 }
 
+// succeeded counts a success, once for each call: when its first event comes, or if the handler tells of none, at its end.
+// The last event of an answer that began before an outage says nothing about the provider now.
 func (r *reporter) succeeded(a *attempt) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if a.counted {
+		return
+	}
+	a.counted = true
 	if c := r.tally(a.line).count(r.life.generationOf(a)); c != nil {
 		c.OK++
 		c.Trailing, c.Jobs = 0, nil
@@ -117,17 +136,62 @@ func (l *life) fails(line *line) {
 	line.run++
 }
 
-// observe keeps the newest quota headers.
-func (r *reporter) observe(line *line, s llm.Start) {
-	seen := observation(s.Header)
+// observe keeps the newest headers, by the time at which the provider admitted the call: half a round trip after it was
+// sent, and not when its answer came.
+func (r *reporter) observe(a *attempt, h http.Header, at time.Time) *quota.Observation {
+	admitted := a.began.Add(min(at.Sub(a.began)/2, maxTrip))
+	seen := observation(h)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := r.tally(a.line)
 	if seen == nil {
+		t.unread++
+		return nil
+	}
+	if t.seen == nil || admitted.After(t.seenAt) {
+		t.seen, t.seenAt = seen, admitted
+	}
+	aged := *seen
+	aged.Age = time.Since(admitted)
+	return &aged
+}
+
+// maxTrip bounds what is taken for half a round trip.
+const maxTrip = 100 * time.Millisecond
+
+// limited counts a refusal of the provider that passes by itself.
+func (r *reporter) limited(a *attempt, answer *llm.Error, verdict retry.Verdict) *quota.Observation {
+	if !a.line.paced {
+		return nil
+	}
+	now := time.Now()
+	var seen *quota.Observation
+	if observation(answer.Header) != nil {
+		seen = r.observe(a, answer.Header, now)
+	}
+	r.mu.Lock()
+	t := r.tally(a.line)
+	if verdict.Class == retry.SlowDown {
+		t.slowDowns = append(t.slowDowns, now)
+	} else {
+		t.refusals = append(t.refusals, refusal{now, quota.Refusal{
+			Granted: a.permit.granted, Tokens: a.permit.tokens, Said: said(answer), RetryAfter: verdict.RetryAfter,
+		}})
+	}
+	r.mu.Unlock()
+	nudge(r.wake)
+	return seen
+}
+
+// unspent gives back the permit of a call that was not made.
+func (r *reporter) unspent(a *attempt) {
+	if a.permit.granted.IsZero() {
 		return
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if t := r.tally(line); t.seen == nil || s.At.After(t.seenAt) {
-		t.seen, t.seenAt = seen, s.At
-	}
+	t := r.tally(a.line)
+	t.unspent = append(t.unspent, upstream.Unspent{Requests: 1, Tokens: a.permit.tokens, Granted: a.permit.granted})
 }
 
 func (r *reporter) run(ctx context.Context) {
@@ -148,29 +212,59 @@ func (r *reporter) run(ctx context.Context) {
 
 // flush sends what is worth sending.
 func (r *reporter) flush(ctx context.Context) {
-	for line, t := range r.take() {
-		var seen *upstream.Observation
-		if t.seen != nil {
-			seen = t.seen
-			seen.Age = time.Since(t.seenAt)
-		}
-		status, err := bounded(ctx, func(ctx context.Context) (upstream.Status, error) {
-			return r.life.upstreams.Report(ctx, line.name, r.life.id, t.report, seen)
-		})
-		if err != nil {
-			r.life.log.Warn("what calls met could not be reported", "upstream", line.name, "error", err)
-		}
-		r.life.reported(line, len(t.waiting), status, err == nil)
-		for _, answer := range t.waiting {
-			answer <- reply{status, err == nil}
-		}
+	for line, t := range r.due() {
+		r.deliver(ctx, line, t, quota.Ask{})
 	}
 }
 
-// take takes the tallies that are due, and drops successes that are too old to be news.
-func (r *reporter) take() map[*line]*tally {
+// take buys permits, and hands in on the way what there is to tell.
+func (r *reporter) take(ctx context.Context, line *line, ask quota.Ask) quota.Grant {
+	r.mu.Lock()
+	r.collect(line)
+	t := r.tally(line)
+	delete(r.tallies, line)
+	r.mu.Unlock()
+	return r.deliver(ctx, line, t, ask)
+}
+
+func (r *reporter) deliver(ctx context.Context, line *line, t *tally, ask quota.Ask) (grant quota.Grant) {
+	status, err := bounded(ctx, func(ctx context.Context) (status upstream.Status, err error) {
+		status, grant, err = r.life.upstreams.Visit(ctx, line.name, r.life.id, t.visit(ask))
+		return status, err
+	})
+	if err != nil {
+		r.life.log.Warn("what calls met could not be reported", "upstream", line.name, "error", err)
+		grant = quota.Grant{}
+	}
+	r.life.reported(line, len(t.waiting), status, err == nil)
+	for _, answer := range t.waiting {
+		answer <- reply{status, err == nil}
+	}
+	return grant
+}
+
+func (t *tally) visit(ask quota.Ask) upstream.Visit {
+	v := upstream.Visit{Report: t.report, Seen: t.seen, Unread: t.unread, Unspent: t.unspent, Ask: ask}
+	if t.seen != nil {
+		t.seen.Age = time.Since(t.seenAt)
+	}
+	for _, r := range t.refusals {
+		r.quota.Age = time.Since(r.at)
+		v.Refusals = append(v.Refusals, r.quota)
+	}
+	for _, at := range t.slowDowns {
+		v.SlowDowns = append(v.SlowDowns, time.Since(at))
+	}
+	return v
+}
+
+// due takes the tallies that are due, and drops successes that are too old to be news.
+func (r *reporter) due() map[*line]*tally {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	for _, line := range r.life.lines {
+		r.collect(line)
+	}
 	due := map[*line]*tally{}
 	for line, t := range r.tallies {
 		if t.due(r.life.statusOf(line)) {
@@ -183,10 +277,24 @@ func (r *reporter) take() map[*line]*tally {
 	return due
 }
 
+// collect takes permits that nobody used in time out of a line's purse.
+func (r *reporter) collect(line *line) {
+	r.life.mu.Lock()
+	rest, some := line.rest(time.Now())
+	r.life.mu.Unlock()
+	if some {
+		t := r.tally(line)
+		t.unspent = append(t.unspent, rest)
+	}
+}
+
 // due tells whether a tally is worth a write: failures always; successes where a run of failures or a suspicion is known
 // to the fleet; news of the quota where the fleet's are older than a tick.
 func (t *tally) due(s upstream.Status) bool {
-	if len(t.waiting) > 0 || t.report.Failed > 0 {
+	if len(t.waiting) > 0 || t.report.Failed > 0 || len(t.refusals) > 0 || len(t.slowDowns) > 0 || len(t.unspent) > 0 {
+		return true
+	}
+	if t.unread >= maxUnread && s.Paced {
 		return true
 	}
 	if t.report.OK > 0 && (s.Failures > 0 || s.Suspected) {
@@ -212,22 +320,41 @@ func (l *life) reported(line *line, failures int, status upstream.Status, known 
 	nudge(l.wake)
 }
 
-// observation reads the headers of https://platform.openai.com/docs/guides/rate-limits. Limits of 0 or below mean that
-// the provider does not know them (Azure).
-func observation(h http.Header) *upstream.Observation {
-	o := upstream.Observation{Requests: reading(h, "requests"), Tokens: reading(h, "tokens")}
-	if !o.Requests.Known && !o.Tokens.Known {
+// maxUnread answers without quota headers are news where there used to be some.
+const maxUnread = 20
+
+// observation reads the headers of https://platform.openai.com/docs/guides/rate-limits; nil: there are none. Limits of 0
+// or below mean that the provider does not know them (Azure).
+func observation(h http.Header) *quota.Observation {
+	o := quota.Observation{Readings: [quota.Dimensions]quota.Reading{
+		quota.Requests: reading(h, "requests"), quota.Tokens: reading(h, "tokens"), quota.ProjectTokens: reading(h, "project-tokens"),
+	}}
+	if o == (quota.Observation{}) {
 		return nil
 	}
 	return &o
 }
 
-func reading(h http.Header, dimension string) upstream.Reading {
-	limit, err := strconv.ParseInt(h.Get("x-ratelimit-limit-"+dimension), 10, 64)
-	remaining, err2 := strconv.ParseInt(h.Get("x-ratelimit-remaining-"+dimension), 10, 64)
-	if err != nil || err2 != nil || limit <= 0 || remaining < 0 {
-		return upstream.Reading{}
+func reading(h http.Header, dimension string) quota.Reading {
+	limit, err := strconv.ParseFloat(h.Get("x-ratelimit-limit-"+dimension), 64)
+	remaining, err2 := strconv.ParseFloat(h.Get("x-ratelimit-remaining-"+dimension), 64)
+	if err != nil || err2 != nil || !(limit > 0) || !(remaining >= 0) {
+		return quota.Reading{}
 	}
 	reset, _ := retry.ParseReset(h.Get("x-ratelimit-reset-" + dimension))
-	return upstream.Reading{Known: true, Limit: limit, Remaining: remaining, Reset: reset}
+	return quota.Reading{Limit: limit, Remaining: remaining, Reset: reset}
+}
+
+// said is what the body of a 429 told of the limit that was met.
+func said(answer *llm.Error) quota.Said {
+	limit, used, requested, ok := retry.LimitOf(answer.Message)
+	if !ok {
+		return quota.Said{}
+	}
+	wait, _ := retry.TryAgainIn(answer.Message)
+	s := quota.Said{Dimension: quota.Requests, Limit: limit, Used: used, Requested: requested, Wait: wait}
+	if strings.Contains(answer.Message, "tokens") {
+		s.Dimension = quota.Tokens
+	}
+	return s
 }

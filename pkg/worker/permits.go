@@ -1,0 +1,152 @@
+package worker
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/sluicedev/sluice/pkg/queue"
+	"github.com/sluicedev/sluice/pkg/quota"
+	"github.com/sluicedev/sluice/pkg/upstream"
+)
+
+// Permits say how many calls this worker may start on an upstream whose quota is known, or whose pace is held down. They
+// are bought in chunks by a visit, at most one in takeEvery, and live short: what a claim found no job for goes back.
+// Claims are separate statements, bounded by the permits held, and wait for nobody's visit.
+
+const (
+	takeEvery = 500 * time.Millisecond
+
+	// firstGuess of a call's tokens stands until the first job was claimed.
+	firstGuess = 1000.0
+	// learning is the weight of each job in the mean.
+	learning = 0.1
+	// leastShare of the mean is booked for a call, however much was booked too much before.
+	leastShare = 0.1
+)
+
+// purse is what is left of a grant.
+type purse struct {
+	requests int
+	bought   int
+	tokens   float64   // booked for each call
+	granted  time.Time // Grant.At, by the database's clock: the grant's name
+	began    time.Time // on this worker's clock, as is
+	until    time.Time // when the rest goes back
+}
+
+// permit is for one call. The zero permit is for a call that needs none.
+type permit struct {
+	tokens    float64
+	granted   time.Time
+	notBefore time.Time // calls of a chunk are spread over the time until the next one
+}
+
+// permitted is how many of n calls may be claimed now: as many as there are permits, after asking for some if there are
+// none and it is time. 0: the claimer is woken when it is.
+func (l *life) permitted(ctx context.Context, line *line, n int) int {
+	l.mu.Lock()
+	now := time.Now()
+	if !line.paced || !line.status.Paced {
+		l.mu.Unlock()
+		return n
+	}
+	if line.purse.requests > 0 && now.Before(line.purse.until) {
+		defer l.mu.Unlock()
+		return min(n, line.purse.requests)
+	}
+	if now.Before(line.askAt) {
+		defer l.mu.Unlock()
+		l.wakeAt(line, line.askAt)
+		return 0
+	}
+	ask := quota.Ask{Requests: n, TokensEach: line.booking(n), Workers: max(l.fleet, 1), Tau: takeEvery}
+	l.mu.Unlock()
+	grant := l.reporter.take(ctx, line, ask)
+
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now = time.Now()
+	line.askAt = now.Add(spread(max(grant.Wait, takeEvery)))
+	line.purse = purse{
+		requests: grant.Requests, bought: grant.Requests, tokens: ask.TokensEach, granted: grant.At,
+		began: now, until: now.Add(grant.For),
+	}
+	line.owed -= float64(grant.Requests) * (ask.TokensEach - line.mean())
+	if grant.Requests == 0 {
+		l.wakeAt(line, line.askAt)
+	}
+	return min(n, grant.Requests)
+}
+
+// wakeAt wakes the claimer when a line may ask again. The caller holds the mutex.
+func (l *life) wakeAt(line *line, at time.Time) {
+	if line.alarm {
+		return
+	}
+	line.alarm = true
+	time.AfterFunc(time.Until(at), func() {
+		l.mu.Lock()
+		line.alarm = false
+		l.mu.Unlock()
+		nudge(l.wake)
+	})
+}
+
+// spend takes the permit for one claimed job out of the purse, and notes by how much its cost differs from what was
+// booked: the next chunk makes up for it.
+func (l *life) spend(line *line, job queue.Claimed) permit {
+	t, _ := l.cfg.Types.Lookup(job.Type)
+	cost := t.Cost(job.Payload)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := &line.purse
+	if cost > 0 {
+		if p.requests > 0 {
+			line.owed += cost - line.mean()
+		}
+		line.learnCost(cost)
+	}
+	if p.requests == 0 {
+		return permit{} // claimed while none was needed
+	}
+	nth := p.bought - p.requests
+	p.requests--
+	return permit{tokens: p.tokens, granted: p.granted, notBefore: p.began.Add(takeEvery * time.Duration(nth) / time.Duration(p.bought))}
+}
+
+// rest empties a purse whose time is over, or whose worker stops, and says what goes back. The caller holds the mutex.
+func (line *line) rest(now time.Time) (upstream.Unspent, bool) {
+	p := line.purse
+	if p.requests == 0 || now.Before(p.until) {
+		return upstream.Unspent{}, false
+	}
+	line.purse = purse{}
+	return upstream.Unspent{Requests: p.requests, Tokens: float64(p.requests) * p.tokens, Granted: p.granted}, true
+}
+
+// learnCost follows what the line's calls cost on average.
+func (line *line) learnCost(tokens float64) {
+	if line.tokens == 0 {
+		line.tokens = tokens
+		return
+	}
+	line.tokens += learning * (tokens - line.tokens)
+}
+
+func (line *line) mean() float64 {
+	if line.tokens == 0 {
+		return firstGuess
+	}
+	return line.tokens
+}
+
+// booking is what to book for each of n calls: the mean, and what is owed for those before.
+func (line *line) booking(n int) float64 {
+	return max(line.mean()+line.owed/float64(max(n, 1)), leastShare*line.mean())
+}
+
+// spread lengthens a wait by up to a twentieth, so that workers that were told the same do not come back together.
+func spread(d time.Duration) time.Duration {
+	return d + time.Duration(rand.Float64()*float64(d)/20)
+}
