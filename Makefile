@@ -22,7 +22,12 @@ smoke: build ## Database and API alone: enqueue one job, show the queue, end
 test: ## Every test: vet, all packages, then those with SQL once more on PostgreSQL 17 (from npm)
 	go vet ./...
 	go test $(RACE) ./...
+	cd bench && go vet ./... && go test ./...
 	SLUICE_TEST_POSTGRES=npm go test -count=1 $(DATABASE_PACKAGES:%=./%)
+
+.PHONY: bench-quota
+bench-quota: ## Sluice beside its peers on limits and in an outage, under five minutes; writes docs/benchmarks-quota.md
+	cd bench && go run ./quota -write
 
 .PHONY: check
 check: ## Format, vet, staticcheck, and that generated code is up to date
