@@ -109,7 +109,7 @@ func serve(ctx context.Context, cfg config.APIConfig, log *slog.Logger) error {
 		return err
 	}
 	defer db.Close()
-	if err := migrated(ctx, db); err != nil {
+	if err := pg.Migrated(ctx, db); err != nil {
 		return err
 	}
 	if err := introduce(ctx, db, cfg, log); err != nil {
@@ -138,18 +138,6 @@ func serve(ctx context.Context, cfg config.APIConfig, log *slog.Logger) error {
 	log.Info("listening", "address", "http://"+public.Addr().String())
 	group.Go(func() error { return server.Serve(ctx, public) })
 	return group.Wait()
-}
-
-// migrated refuses to work on a schema that is too old, with a sentence that says what to do.
-func migrated(ctx context.Context, db pg.DB) error {
-	current, wanted, err := pg.Version(ctx, db)
-	if err != nil {
-		return err
-	}
-	if current < wanted {
-		return fmt.Errorf("the database is at schema version %d and this program needs %d: run `api migrate` first", current, wanted)
-	}
-	return nil
 }
 
 func healthcheck(ctx context.Context, cfg config.APIConfig) error {

@@ -40,7 +40,7 @@ func adminRoutes(db pg.DB) http.Handler {
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 		defer cancel()
-		if err := migrated(ctx, db); err != nil {
+		if err := pg.Migrated(ctx, db); err != nil {
 			http.Error(w, "the database is not ready", http.StatusServiceUnavailable)
 			return
 		}

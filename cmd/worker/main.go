@@ -59,7 +59,7 @@ func run(ctx context.Context, args, environ []string, out io.Writer) error {
 		return err
 	}
 	defer pulse.Close()
-	if err := migrated(ctx, db); err != nil {
+	if err := pg.Migrated(ctx, db); err != nil {
 		return err
 	}
 	if err := queue.New(db, cfg.Types).Sync(ctx, cfg.TypesVersion, log); err != nil {
@@ -85,18 +85,6 @@ func providers(cfg config.WorkerConfig) map[string]llm.Provider {
 		all[name] = openai.New(openai.Config{BaseURL: u.BaseURL, APIKey: u.APIKey.Reveal()})
 	}
 	return all
-}
-
-// migrated refuses to work on a schema that is not this program's, with a sentence that says what to do.
-func migrated(ctx context.Context, db pg.DB) error {
-	current, wanted, err := pg.Version(ctx, db)
-	if err != nil {
-		return err
-	}
-	if current < wanted {
-		return fmt.Errorf("the database is at schema version %d and this program needs %d: run `api migrate` first", current, wanted)
-	}
-	return nil
 }
 
 func help(args []string, out io.Writer) error {

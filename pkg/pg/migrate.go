@@ -142,6 +142,15 @@ func Version(ctx context.Context, db DB) (current, wanted int64, err error) {
 	return current, wanted, nil
 }
 
+// Migrated refuses a schema that is older than this binary needs, with a sentence that says what to do.
+func Migrated(ctx context.Context, db DB) error {
+	current, wanted, err := Version(ctx, db)
+	if err == nil && current < wanted {
+		return fmt.Errorf("the database is at schema version %d and this program needs %d: run `api migrate` first", current, wanted)
+	}
+	return err
+}
+
 // newest is the highest number among the migration files.
 func newest(files fs.FS) (int64, error) {
 	names, err := fs.Glob(files, "*.sql")
