@@ -12,7 +12,9 @@ import (
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 
+	"github.com/sluicedev/sluice/pkg/breaker"
 	"github.com/sluicedev/sluice/pkg/jobtype"
+	"github.com/sluicedev/sluice/pkg/llm"
 	"github.com/sluicedev/sluice/pkg/pg"
 	"github.com/sluicedev/sluice/pkg/pg/pgtest"
 	"github.com/sluicedev/sluice/pkg/queue"
@@ -165,5 +167,30 @@ func TestABatchIsBoundedInJobsAndBytes(t *testing.T) {
 	add(2, recordBytes+1)
 	if n := len(r.take()); n != 1 {
 		t.Errorf("%d results of more than a batch together, want 1", n)
+	}
+}
+
+// A streamed answer is a success when its first event comes. Its end is none: an answer that began before an outage would
+// otherwise end the fleet's run of failures in the midst of it.
+func TestASuccessCountsOnceAndWhenItBegins(t *testing.T) {
+	t.Parallel()
+	l := newCrew(t, nil)
+	report := func() breaker.Report {
+		l.reporter.mu.Lock()
+		defer l.reporter.mu.Unlock()
+		return l.reporter.tally(l.onlyLine()).report
+	}
+	old := failing(l)
+	l.started(old, llm.Start{At: time.Now()})
+	if r := report(); r.OK != 1 {
+		t.Errorf("after its first event: %+v", r)
+	}
+	go l.reporter.failed(failing(l), 0) // waits for a report that nobody sends here
+	for report().Trailing == 0 {
+		time.Sleep(time.Millisecond) // between two looks
+	}
+	l.succeeded(old, Result{}) // its last event
+	if r := report(); r.OK != 1 || r.Trailing != 1 {
+		t.Errorf("after its last event: %+v", r)
 	}
 }

@@ -115,6 +115,15 @@ func (l *life) spend(line *line, job queue.Claimed) permit {
 	return permit{tokens: p.tokens, granted: p.granted, notBefore: p.began.Add(takeEvery * time.Duration(nth) / time.Duration(p.bought))}
 }
 
+// closePurses ends the time of all permits: the worker stops, and starts no more calls.
+func (l *life) closePurses() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, line := range l.lines {
+		line.purse.until = time.Time{}
+	}
+}
+
 // rest empties a purse whose time is over, or whose worker stops, and says what goes back. The caller holds the mutex.
 func (line *line) rest(now time.Time) (upstream.Unspent, bool) {
 	p := line.purse

@@ -79,3 +79,25 @@ func TestALimitedUpstreamLeavesTheOthersAlone(t *testing.T) {
 		t.Errorf("%d of 400 jobs wait for the limit", n)
 	}
 }
+
+// A worker that stops gives back the permits that it bought and did not use.
+func TestAStopReturnsUnspentPermits(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, []jobtype.Type{fast("ask", "openai", "gpt-5", 5)})
+	half := &quota.Observation{Readings: [quota.Dimensions]quota.Reading{{Limit: 6000, Remaining: 3000, Reset: 30 * time.Second}}}
+	if _, _, err := f.upstreams.Visit(t.Context(), "openai:gpt-5", "test", upstream.Visit{Seen: half}); err != nil {
+		t.Fatal(err)
+	}
+	booked := func() int64 {
+		return f.count(`select sum(n::int) from upstreams, json_array_elements_text(quota->'Ring'->'Requests') n`)
+	}
+	stop := f.start(nil, nil)
+	f.untilEnded(f.enqueue("ask", hello, 1)) // goes first, without a permit
+	paced := f.enqueue("ask", hello, 1)
+	f.until("a chunk is bought", func() bool { return booked() > 1 })
+	f.untilEnded(paced)
+	stop()
+	if n := booked(); n != 1 {
+		t.Errorf("%d calls are booked after one was made", n)
+	}
+}

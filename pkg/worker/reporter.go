@@ -207,6 +207,7 @@ func (r *reporter) run(ctx context.Context) {
 			r.flush(ctx)
 		}
 	}
+	r.life.closePurses()
 	r.flush(context.WithoutCancel(ctx))
 }
 
