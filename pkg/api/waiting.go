@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/sluicedev/sluice/pkg/queue"
@@ -65,9 +66,9 @@ func whyWaiting(job queue.Job, about circumstances) *Waiting {
 	case !about.served:
 		w.Reason = WaitingReasonNoWorker
 		w.Sentence = fmt.Sprintf("No running worker can do %s at the moment; the job starts once one can; nothing is lost.", job.Type)
-	case up != nil && (up.Requests.Spent() || up.Tokens.Spent()):
+	case up != nil && up.Tight != upstream.Loose:
 		w.Reason = WaitingReasonRateLimit
-		w.atLimit(job, up, about)
+		w.atLimit(up, about.ahead)
 	default:
 		w.Reason = WaitingReasonQueue
 		w.Sentence = inLine(job, about.ahead)
@@ -75,22 +76,47 @@ func whyWaiting(job queue.Job, about circumstances) *Waiting {
 	return w
 }
 
-// atLimit words the wait for a limit that refills. How long it takes is known where calls are counted, for each job is
-// one; where tokens are, nobody knows how many the jobs ahead will need.
-func (w *Waiting) atLimit(job queue.Job, up *upstream.Status, about circumstances) {
-	of, d := "requests", up.Requests
-	if !d.Spent() {
-		of, d = "tokens", up.Tokens
-	}
-	w.Sentence = fmt.Sprintf("%s is at its limit of %d %s %s; %s", up.Name, *d.Limit, of, per(d.Window), aheadOf(about.ahead))
-	if of == "tokens" || about.ahead >= queue.MaxPosition {
+// atLimit words the wait for a limit that refills. When the job starts follows from the pace at which calls may.
+func (w *Waiting) atLimit(up *upstream.Status, ahead int) {
+	w.Sentence = fmt.Sprintf("%s %s; %s", spoken(up.Name), limitOf(up), aheadOf(ahead))
+	if up.Pace == 0 || ahead >= queue.MaxPosition {
 		w.Sentence += "; nothing is lost."
 		return
 	}
-	wait := time.Duration(float64(about.ahead+1) / float64(*d.Limit) * float64(d.Window)).Round(time.Second)
-	w.Until, w.EtaSeconds = utc(new(about.now.Add(wait))), new(int64(wait/time.Second))
-	w.Sentence += fmt.Sprintf("; starts in about %s.", max(wait, time.Second))
+	wait := up.Wait + time.Duration(min(float64(ahead)/up.Pace, maxEta.Seconds())*float64(time.Second))
+	w.hold(new(up.Now.Add(wait)), up.Now)
+	w.Sentence += fmt.Sprintf("; starts in about %s.", roughly(wait))
 }
+
+// maxEta bounds what is told of the future.
+const maxEta = 366 * 24 * time.Hour
+
+func limitOf(up *upstream.Status) string {
+	d := up.Requests
+	switch up.Tight {
+	case upstream.OnRefusals:
+		return "refuses calls beyond a limit that it does not tell"
+	case upstream.OnTokens:
+		d = up.Tokens
+	}
+	return fmt.Sprintf("is at its limit of %d %s %s", *d.Limit, up.Tight, per(d.Window))
+}
+
+// roughly words a length of time as roughly as it is known.
+func roughly(d time.Duration) string {
+	switch {
+	case d < 100*time.Second:
+		return fmt.Sprintf("%d s", max(1, d.Round(time.Second)/time.Second))
+	case d < 100*time.Minute:
+		return fmt.Sprintf("%d min", d.Round(time.Minute)/time.Minute)
+	case d < 48*time.Hour:
+		return fmt.Sprintf("%d h", d.Round(time.Hour)/time.Hour)
+	}
+	return fmt.Sprintf("%d days", d.Round(24*time.Hour)/(24*time.Hour))
+}
+
+// spoken is an upstream's name as a person reads it: openai/gpt-5.
+func spoken(name string) string { return strings.Replace(name, ":", "/", 1) }
 
 func per(window time.Duration) string {
 	switch window {
@@ -158,18 +184,18 @@ func closedOff(up *upstream.Status, now time.Time) (WaitingReason, string) {
 	next := fmt.Sprintf("the next try is %s; nothing is lost.", at(up.RetryAt, now))
 	switch up.Reason {
 	case "operator":
-		return WaitingReasonPaused, fmt.Sprintf("An operator paused %s; the job starts after it is resumed; nothing is lost.", up.Name)
+		return WaitingReasonPaused, fmt.Sprintf("An operator paused %s; the job starts after it is resumed; nothing is lost.", spoken(up.Name))
 	case "account":
-		return WaitingReasonAccount, fmt.Sprintf("The account at %s has reached its limit or is out of credit; %s", up.Name, next)
+		return WaitingReasonAccount, fmt.Sprintf("The account at %s has reached its limit or is out of credit; %s", spoken(up.Name), next)
 	case "credentials":
-		return WaitingReasonCredentials, fmt.Sprintf("%s refuses our credential, which an operator has to put right; %s", up.Name, next)
+		return WaitingReasonCredentials, fmt.Sprintf("%s refuses our credential, which an operator has to put right; %s", spoken(up.Name), next)
 	case "configuration":
-		return WaitingReasonConfiguration, fmt.Sprintf("%s does not offer the configured model, which an operator has to put right; %s", up.Name, next)
+		return WaitingReasonConfiguration, fmt.Sprintf("%s does not offer the configured model, which an operator has to put right; %s", spoken(up.Name), next)
 	}
 	if up.State == string(BreakerStateHalfOpen) {
-		return WaitingReasonBreaker, fmt.Sprintf("%s was not answering and is being tried right now; nothing is lost.", up.Name)
+		return WaitingReasonBreaker, fmt.Sprintf("%s was not answering and is being tried right now; nothing is lost.", spoken(up.Name))
 	}
-	return WaitingReasonBreaker, fmt.Sprintf("%s is not answering; %s", up.Name, next)
+	return WaitingReasonBreaker, fmt.Sprintf("%s is not answering; %s", spoken(up.Name), next)
 }
 
 func inLine(job queue.Job, ahead int) string {
@@ -185,7 +211,7 @@ func inLine(job queue.Job, ahead int) string {
 }
 
 // provider names who a job waits for: its upstream, or its type where it has none.
-func provider(job queue.Job) string { return job.Line() }
+func provider(job queue.Job) string { return spoken(job.Line()) }
 
 func thousands(n int) string { return fmt.Sprintf("%d,%03d", n/1000, n%1000) }
 

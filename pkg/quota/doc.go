@@ -21,7 +21,10 @@
 // others evenly over the asked interval. So all that is booked after the slot in which an observed call was admitted, up
 // to and beyond now, is not in what the provider said, and all before it is. Nobody has to report what was sent. A worker
 // that spends faster makes the level look lower than it is, one that spends slower or dies makes it look higher, both by
-// no more than its chunk and until the next observation; the reserve is there for that.
+// no more than its chunk and until the next observation.
+//
+// The reserve is there for that, and for what others take at one go before an answer tells of it. It is learned: as deep as
+// the bucket was found below it lately, from 2 % of the limit where nobody else is on the key to 30 % (reserve.go).
 //
 // Where the readings come from decides what bounds the pace besides the level:
 //

@@ -36,7 +36,7 @@ func TestFleet(t *testing.T) {
 	add := func(g goal, tells tells, of ...scenario) {
 		for _, workers := range []int{4, 16} {
 			for _, s := range of {
-				s.tells, s.workers, s.neighbour = tells, workers, g.neighbour
+				s.tells, s.workers, s.neighbour, s.atOneGo = tells, workers, g.neighbour, g.atOneGo
 				goals = append(goals, goal{s, g.used, g.refused, g.theirs})
 			}
 		}
@@ -45,6 +45,7 @@ func TestFleet(t *testing.T) {
 	for _, headers := range []tells{atFirstByte, atCompletion} {
 		add(goal{used: 99, refused: 0.1}, headers, rpm500, tpm1M, tpm30k)
 		add(goal{shared, 97, 1, 1}, headers, rpm500, tpm1M)
+		add(goal{scenario{neighbour: 0.4, atOneGo: true}, 97, 1, 2}, headers, rpm500, tpm1M)
 		// Single calls of somebody else are up to half of this bucket: no client can avoid all refusals.
 		add(goal{shared, 97, anything, anything}, headers, tpm30k)
 	}
@@ -72,15 +73,26 @@ func TestFleet(t *testing.T) {
 	for _, g := range goals {
 		r := g.runs(seeds())
 		used, refused, theirs := 100*r.used, 100*r.share429(), 100*float64(r.theirsRefused)/float64(max(1, r.theirs))
-		fmt.Fprintf(w, "%s\t%d\t%.0f %%\t%s\t%.2f\t%.2f\t%.2f\t%.1f\t%d\n", g.name, g.workers, 100*g.neighbour, g.tells,
+		fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%.2f\t%.2f\t%.2f\t%.1f\t%d\n", g.name, g.workers, g.others(), g.tells,
 			used, refused, theirs, float64(r.takes)/float64(r.calls), r.first/seeds())
 		if used < g.used || refused > g.refused || theirs > g.theirs {
-			t.Errorf("%s, %d workers, neighbour %.1f, %s: used %.2f%% (want %.1f), refused %.2f%% (want at most %.1f), theirs %.2f%% (%.1f)",
-				g.name, g.workers, g.neighbour, g.tells, used, g.used, refused, g.refused, theirs, g.theirs)
+			t.Errorf("%s, %d workers, neighbour %s, %s: used %.2f%% (want %.1f), refused %.2f%% (want at most %.1f), theirs %.2f%% (%.1f)",
+				g.name, g.workers, g.others(), g.tells, used, g.used, refused, g.refused, theirs, g.theirs)
 		}
 	}
 	w.Flush()
 	t.Logf("10 min (TPM 30k: 60), %d seeds, 64 slots a worker, chunks for 0.5 s\n%s", seeds(), table.String())
+}
+
+// others names the neighbour.
+func (s scenario) others() string {
+	switch {
+	case s.neighbour == 0:
+		return "none"
+	case s.atOneGo:
+		return fmt.Sprintf("%.0f %% at one go", 100*s.neighbour)
+	}
+	return fmt.Sprintf("%.0f %%", 100*s.neighbour)
 }
 
 // runs sums over the seeds.

@@ -111,6 +111,7 @@ func (r Reading) valid() bool {
 // own bookings since, step by step through the ring.
 func (l Limit) anchored(d Dimension, r Reading, window time.Duration, at time.Time, by drifting, ring Ring, now time.Time) Limit {
 	r.Remaining = min(r.Remaining, r.Limit)
+	l.Dip = l.Dip.seen(r, window, at, max(0, at.Sub(l.SeenAt)))
 	l.Drain = l.estimated(d, r, by, at, ring)
 	l.Limit, l.Window, l.SeenAt, l.Remaining = r.Limit, window, at, r.Remaining
 	level, then := r.Remaining, at

@@ -30,7 +30,6 @@ func (q Quota) Observe(o Observation, now time.Time) Quota {
 		return q.Unread(1, now)
 	}
 	q.Bare, q.Hungry = 0, 0
-	q.Lag += (min(age, time.Minute) - q.Lag) / 8
 	return q.forgotten(o, at)
 }
 

@@ -184,7 +184,7 @@ func (r Ramp) rate(now time.Time) float64 {
 }
 
 // Cubic is the pace where a refusal tells nothing but that it was too fast, in the manner of aws-sdk-go-v2's adaptive retry
-// mode: 70 % of the rate that was sustained, back to it along a cubic, and past it ever faster.
+// mode: 80 % of the rate that was sustained, back to it along a cubic, and past it ever faster.
 type Cubic struct {
 	Rate   float64 // starts a second that were sustained, as of the latest refusal
 	At     time.Time
@@ -192,7 +192,7 @@ type Cubic struct {
 }
 
 const (
-	cubicBeta  = 0.7
+	cubicBeta  = 0.8  // AWS has 0.7, for a fleet that is one of many
 	cubicLeast = 0.02 // starts a second
 	cubicMost  = 1e6
 
@@ -213,7 +213,7 @@ const (
 )
 
 // rate is Rate*(1 + (1-beta)*((t-W)/W)^3): beta at once, 1 after W, 1.3 after 2 W. It is at most twice what was measured, as
-// a pace that was not tried proves nothing, but that never takes it below 70 %, so that a pause costs no slow start.
+// a pace that was not tried proves nothing, but that never takes it below 80 %, so that a pause costs no slow start.
 func (c Cubic) rate(now time.Time, lately float64) float64 {
 	if c.At.IsZero() {
 		return math.Inf(1)

@@ -64,8 +64,7 @@ type Quota struct {
 	Limits [Dimensions]Limit
 	At     time.Time // the levels are as of then
 	Source Source
-	Bare   int           // answers in a row without a reading
-	Lag    time.Duration // between admission and observation, smoothed: long where headers come only at completion
+	Bare   int // answers in a row without a reading
 
 	Ring      Ring
 	StartsAt  time.Time // starts are booked up to here at the highest pace; see pace.go
@@ -89,6 +88,7 @@ type Limit struct {
 	Level     float64       // what may be granted, the reserve included; below 0: debt
 	SeenAt    time.Time     // when the newest observed call was admitted
 	Remaining float64       // what the provider then said
+	Dip       Dip           // how far below its reserve the bucket was found lately
 	Drain     float64       // a second: use by others, as estimated then; below 0: our estimates of costs are too high
 }
 
@@ -164,7 +164,7 @@ func (q Quota) Advance(now time.Time) Quota {
 // rebased keeps what was learned and forgets when. The levels stay: nothing is known of the time in between.
 func (q Quota) rebased() Quota {
 	for d := range q.Limits {
-		q.Limits[d].SeenAt, q.Limits[d].Drain = time.Time{}, 0
+		q.Limits[d].SeenAt, q.Limits[d].Drain, q.Limits[d].Dip.EmptyAt = time.Time{}, 0, time.Time{}
 	}
 	q.At, q.Ring = time.Time{}, Ring{}
 	q.StartsAt, q.TokensAt, q.NotBefore, q.ProbedAt, q.HungryAt = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}

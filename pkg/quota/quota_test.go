@@ -260,7 +260,7 @@ func TestBlind(t *testing.T) {
 	}
 }
 
-// A refusal that tells nothing lowers the pace to 70 % of what was sustained, which it reaches again along a cubic.
+// A refusal that tells nothing lowers the pace to 80 % of what was sustained, which it reaches again along a cubic.
 func TestCubic(t *testing.T) {
 	t.Parallel()
 	q := quota.Quota{}.Refused(quota.Refusal{}, start)
@@ -272,9 +272,9 @@ func TestCubic(t *testing.T) {
 	}
 	var granted int
 	q, granted = starts(q, start)
-	near(t, "starts in the first second", float64(granted), 7, 3)
+	near(t, "starts in the first second", float64(granted), 8, 3)
 	q = q.Refused(quota.Refusal{}, after(time.Second))
-	near(t, "the rate when it is refused again at once", q.Cubic.Rate, 7, 0.01)
+	near(t, "the rate when it is refused again at once", q.Cubic.Rate, 8, 0.01)
 	for i := range 8 {
 		q, _ = starts(q, after(time.Duration(i+1)*time.Second))
 	}

@@ -32,6 +32,7 @@ type scenario struct {
 	workers   int
 	tells     tells
 	neighbour float64 // share of the limits that somebody else uses, in bursts
+	atOneGo   bool    // its bursts are a moment each half minute, instead of seconds of work between seconds of rest
 	tau       time.Duration
 	atOnce    bool // workers spend a chunk at once instead of over tau
 	bias      float64
@@ -150,7 +151,10 @@ func (s scenario) run() result {
 		w := &worker{s: sim, free: slotsPerWorker}
 		sim.after(time.Duration(sim.rnd.Float64()*float64(s.tau)), w.take)
 	}
-	if s.neighbour > 0 {
+	switch {
+	case s.atOneGo:
+		sim.after(15*time.Second, sim.neighbourBursts)
+	case s.neighbour > 0:
 		sim.after(time.Second, sim.neighbourRests)
 	}
 	if s.change > 0 {
@@ -206,6 +210,24 @@ func (s *simulation) neighbourWorks(until time.Time) {
 		s.neighbourRests()
 		return
 	}
+	s.neighbourCalls()
+	s.after(time.Duration(s.rnd.ExpFloat64()/(2*s.neighbourPace())*float64(time.Second)), func() { s.neighbourWorks(until) })
+}
+
+// Or it makes all its calls of half a minute at once.
+func (s *simulation) neighbourBursts() {
+	for range int(s.neighbourPace() * 30) {
+		s.neighbourCalls()
+	}
+	s.after(30*time.Second, s.neighbourBursts)
+}
+
+// neighbourPace is its calls a second.
+func (s *simulation) neighbourPace() float64 {
+	return s.neighbour * min(s.provider.requests.rate(), s.provider.tokens.rate()/4000)
+}
+
+func (s *simulation) neighbourCalls() {
 	cost := s.cost()
 	_, ok := s.provider.admit(cost, s.now)
 	if s.measured() {
@@ -218,8 +240,6 @@ func (s *simulation) neighbourWorks(until time.Time) {
 			s.theirCalls++ // a refused call costs its request
 		}
 	}
-	callsPerSecond := 2 * s.neighbour * min(s.provider.requests.rate(), s.provider.tokens.rate()/4000)
-	s.after(time.Duration(s.rnd.ExpFloat64()/callsPerSecond*float64(time.Second)), func() { s.neighbourWorks(until) })
 }
 
 type job struct{ cost, estimate float64 }

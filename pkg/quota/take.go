@@ -6,17 +6,11 @@ import (
 )
 
 const (
-	// reserve is the share of a bucket that is left in it. A stock, not a flow: it costs no throughput, and almost no
-	// refusals are left.
-	reserve = 0.05
 	// Tokens need a margin of their own, as costs are only estimates: of the call, and of the ones not yet observed,
-	estimateError = 0.7
+	estimateError = 0.8
 	unseenError   = 0.4
 	// but no call has to wait for more than this share of the bucket, or it would starve.
 	almostFull = 0.9
-	// The reserve doubles while observations are as old as shortLag to longLag: headers then come only at completion.
-	shortLag = 1500 * time.Millisecond
-	longLag  = 3 * time.Second
 
 	// One take gets at most shareOfLevel of its worker's part of the level, or shareOfRefill of its part of the refill.
 	shareOfLevel  = 4.0
@@ -62,8 +56,8 @@ type Grant struct {
 }
 
 // Take sells permits. A call of estimated cost c gets one while
-//   - the level stays at the margin or above: 5 % of the limit, 10 % when headers come only at completion, or if that is
-//     more 70 % of c and 40 % of what was granted since the newest observation, as those are estimates. Nine tenths of the
+//   - the level stays at the margin or above: the reserve, which follows how far the bucket was found below it (reserve.go),
+//     or if that is more 80 % of c and 40 % of what was granted since the newest observation, as those are estimates. Nine tenths of the
 //     limit are always enough for a call that costs no more, or it would starve; one that costs more than the limit goes
 //     from a full bucket, for the provider to judge;
 //   - it is not another call's turn (turn.go);
@@ -133,12 +127,6 @@ func (q Quota) margin(d Dimension, a Ask) float64 {
 	}
 	unseen := q.Ring.after(d, q.Limits[d].SeenAt)
 	return max(q.reserve(q.Limits[d]), estimateError*a.TokensEach+unseenError*unseen)
-}
-
-// reserve is at least the refill of one slot: the ring is not finer than that.
-func (q Quota) reserve(l Limit) float64 {
-	share := reserve * min(max(q.Lag.Seconds()/shortLag.Seconds(), 1), longLag.Seconds()/shortLag.Seconds())
-	return max(share*l.Limit, l.Rate()*Slot.Seconds())
 }
 
 // emptyFor is how long the levels, or another one's turn, forbid a single call.

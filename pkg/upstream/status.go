@@ -19,8 +19,11 @@ type Status struct {
 	ClosedAt   *time.Time
 	LastOKAt   *time.Time // latest success that mattered enough to be reported
 	Requests   Dimension
-	Tokens     Dimension  // the tighter of the organisation's and the project's
-	ObservedAt *time.Time // when Requests and Tokens were true
+	Tokens     Dimension     // the tighter of the organisation's and the project's
+	ObservedAt *time.Time    // when Requests and Tokens were true
+	Tight      Tight         // what of it holds calls up
+	Wait       time.Duration // until the quota lets a call of usual size start
+	Pace       float64       // calls a second that may be expected to start then; 0: unknown, or nothing bounds it
 
 	Now        time.Time // the database's time of reading
 	Generation int64
@@ -39,13 +42,27 @@ type Dimension struct {
 	Window    time.Duration // in which it fills; 0: there is no limit
 }
 
-// Spent tells whether the limit holds calls up: what is left is about the reserve.
-func (d Dimension) Spent() bool {
-	return d.Limit != nil && float64(*d.Remaining) <= spentShare*float64(*d.Limit)
-}
+// Tight is what holds calls up.
+type Tight string
 
-// spentShare is a little above the largest reserve of pkg/quota.
-const spentShare = 0.12
+const (
+	Loose      Tight = ""         // no limit does
+	OnRequests Tight = "requests" // Status.Requests
+	OnTokens   Tight = "tokens"   // Status.Tokens
+	OnRefusals Tight = "refusals" // there is a limit that the provider does not tell
+)
+
+func tight(q quota.Quota, o quota.Outlook) Tight {
+	switch {
+	case o.Held && o.Tight == quota.Requests:
+		return OnRequests
+	case o.Held:
+		return OnTokens
+	case o.Pace > 0 && q.Source == quota.Blind:
+		return OnRefusals
+	}
+	return Loose
+}
 
 // dimension is a limit as of the quota's time.
 func dimension(q quota.Quota, d quota.Dimension) Dimension {
@@ -62,12 +79,14 @@ func tighter(a, b Dimension) Dimension {
 
 func (r row) status() Status {
 	b, q := r.breaker(), r.Quota.Advance(r.Now)
+	outlook := q.Outlook()
 	return Status{
 		Name: r.Name, State: r.State, Reason: value(r.Reason), Failures: r.Failures,
 		OpenedAt: r.OpenedAt, RetryAt: r.RetryAt, ClosedAt: r.ClosedAt, LastOKAt: r.LastOKAt,
 		Requests:   dimension(q, quota.Requests),
 		Tokens:     tighter(dimension(q, quota.Tokens), dimension(q, quota.ProjectTokens)),
 		ObservedAt: r.ObservedAt, Paced: q.Needed(r.Now),
+		Tight: tight(q, outlook), Wait: outlook.Wait, Pace: outlook.Pace,
 		Now: r.Now, Generation: r.Generation, Cold: b.Cold(), Admits: b.Admits(r.Now),
 		Suspected: r.SuspectJob != nil, ProbeJob: b.ProbeJob,
 	}
