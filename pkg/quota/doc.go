@@ -26,6 +26,9 @@
 // The reserve is there for that, and for what others take at one go before an answer tells of it. It is learned: as deep as
 // the bucket was found below it lately, from 2 % of the limit where nobody else is on the key to 30 % (reserve.go).
 //
+// What is booked for a call is an estimate of what the provider charges, which may be another thing altogether. So the price
+// of a booked token is learned as well, from what two readings tell beside what was booked between them (price.go).
+//
 // Where the readings come from decides what bounds the pace besides the level:
 //
 //	headers   the level alone

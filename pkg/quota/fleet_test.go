@@ -66,6 +66,7 @@ func TestFleet(t *testing.T) {
 	variant("chunks spent at once", func(s *scenario) { s.atOnce = true })
 	variant("estimates 30% low", func(s *scenario) { s.bias = -0.3 })
 	variant("estimates 50% high", func(s *scenario) { s.bias = 0.5 })
+	variant("estimates 20 times as high", func(s *scenario) { s.bias = 19 })
 
 	var table bytes.Buffer
 	w := tabwriter.NewWriter(&table, 0, 0, 2, ' ', 0)

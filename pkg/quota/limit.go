@@ -112,33 +112,40 @@ func (r Reading) valid() bool {
 func (l Limit) anchored(d Dimension, r Reading, window time.Duration, at time.Time, by drifting, ring Ring, now time.Time) Limit {
 	r.Remaining = min(r.Remaining, r.Limit)
 	l.Dip = l.Dip.seen(r, window, at, max(0, at.Sub(l.SeenAt)))
-	l.Drain = l.estimated(d, r, by, at, ring)
+	l.Price, l.Drain = l.compared(d, r, by, at, ring)
 	l.Limit, l.Window, l.SeenAt, l.Remaining = r.Limit, window, at, r.Remaining
 	level, then := r.Remaining, at
 	for i := ring.index(at) + 1; i < Slots; i++ {
 		if start := ring.start(i); start.Before(now) {
 			level, then = l.refilled(level, by, then, start), latest(then, start)
 		}
-		level -= ring.amount(d, i)
+		level -= l.price(d) * ring.amount(d, i)
 	}
 	l.Level = l.refilled(level, by, then, now)
 	return l
 }
 
-// estimated is others' use: what is missing between two readings although we did not book it, smoothed. A pair that tells
-// nothing lets the estimate fade.
-func (l Limit) estimated(d Dimension, r Reading, by drifting, at time.Time, ring Ring) float64 {
+// compared is what a second reading tells beside the one before it: the price of what we booked in between, and others'
+// use, which is what is missing beyond that, smoothed. A pair that tells nothing of others lets the estimate fade.
+func (l Limit) compared(d Dimension, r Reading, by drifting, at time.Time, ring Ring) (Price, float64) {
 	between := at.Sub(l.SeenAt).Seconds()
-	keep := max(math.Exp(-between/smoothing.Seconds()), 1-mostWeight)
-	if !l.Known() || l.Limit != r.Limit || !ring.covers(l.SeenAt) || max(l.Remaining, r.Remaining) > nearlyFull*l.Limit {
-		return l.Drain * math.Exp(-max(0, between)/by.fades.Seconds())
+	faded := l.Drain * math.Exp(-max(0, between)/by.fades.Seconds())
+	if !l.Known() || l.Limit != r.Limit || !ring.covers(l.SeenAt) {
+		return l.Price, faded
 	}
-	others := (l.Remaining + l.Rate()*between - ring.between(d, l.SeenAt, at) - r.Remaining) / between
+	// At most so much was taken: less, if the bucket was full for a while.
+	taken, booked := l.Remaining+l.Rate()*between-r.Remaining, ring.between(d, l.SeenAt, at)
+	price := l.Price.paid(taken, booked, l.Limit)
+	if max(l.Remaining, r.Remaining) > nearlyFull*l.Limit {
+		return price, faded
+	}
+	others := (taken - l.price(d)*booked) / between
+	keep := max(math.Exp(-between/smoothing.Seconds()), 1-mostWeight)
 	lowest := minDrain * l.Rate()
 	if d == Requests {
 		lowest = 0
 	}
-	return min(max(l.Drain*keep+others*(1-keep), lowest), maxDrain*l.Rate())
+	return price, min(max(l.Drain*keep+others*(1-keep), lowest), maxDrain*l.Rate())
 }
 
 // learned is the window that a reading tells: reset = (limit-remaining)/limit*window. Counts and times are rounded, so a

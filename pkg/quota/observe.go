@@ -128,7 +128,7 @@ func (q Quota) rebooked(ring Ring, granted time.Time) Quota {
 			since = granted.Add(-Slot)
 		}
 		back := q.Ring.after(Dimension(d), since) - ring.after(Dimension(d), since)
-		q.Limits[d].Level = min(l.Level+back, l.Limit)
+		q.Limits[d].Level = min(l.Level+l.price(Dimension(d))*back, l.Limit)
 	}
 	q.Ring = ring
 	return q

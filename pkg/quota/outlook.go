@@ -24,7 +24,7 @@ func (q Quota) Outlook() Outlook {
 	tightest := time.Duration(0)
 	for i, l := range q.Limits {
 		d := Dimension(i)
-		cost := usual.cost(d)
+		cost := q.cost(d, usual)
 		if !l.Known() || cost == 0 {
 			continue
 		}

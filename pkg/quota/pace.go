@@ -38,13 +38,13 @@ func (q Quota) starts(now time.Time) float64 {
 	return min(highest, q.slowed(now))
 }
 
-// tokens is the highest rate at which tokens may be granted now, a second: at least a call a second, as a long window's
+// tokens is the highest rate at which tokens may be booked now, a second: at least a call a second, as a long window's
 // refill is no pace.
 func (q Quota) tokens(each float64) float64 {
 	highest := math.Inf(1)
 	for _, l := range q.Limits[Tokens:] {
 		if l.Known() {
-			highest = min(highest, max(each, burst*q.drift().factor*l.Rate()))
+			highest = min(highest, max(each, burst*q.drift().factor*l.Rate()/l.price(Tokens)))
 		}
 	}
 	return highest

@@ -15,12 +15,12 @@ import (
 func sound(t rapid.TB, q quota.Quota) {
 	t.Helper()
 	for d, l := range q.Limits {
-		for _, v := range []float64{l.Limit, l.Level, l.Remaining, l.Drain, l.Rate(), l.Dip.Depth} {
+		for _, v := range []float64{l.Limit, l.Level, l.Remaining, l.Drain, l.Rate(), l.Dip.Depth, l.Price.Charged, l.Price.Booked} {
 			if math.IsNaN(v) || math.IsInf(v, 0) {
 				t.Fatalf("%s has a number that is none: %+v", quota.Dimension(d), l)
 			}
 		}
-		if l.Level > l.Limit || l.Known() && l.Window < time.Second || l.Dip.Depth < 0 || l.Dip.Depth > 0.3 {
+		if l.Level > l.Limit || l.Known() && l.Window < time.Second || l.Dip.Depth < 0 || l.Dip.Depth > 0.3 || l.Price.Charged < 0 || l.Price.Charged > l.Price.Booked {
 			t.Fatalf("%s is out of bounds: %+v", quota.Dimension(d), l)
 		}
 	}

@@ -90,6 +90,7 @@ type Limit struct {
 	Remaining float64       // what the provider then said
 	Dip       Dip           // how far below its reserve the bucket was found lately
 	Drain     float64       // a second: use by others, as estimated then; below 0: our estimates of costs are too high
+	Price     Price         // of what is booked
 }
 
 // Known tells whether there is such a limit, as far as was heard.
@@ -134,11 +135,11 @@ func (m Misfit) Error() string {
 		m.Requested, m.Dimension, m.Limit, m.Window)
 }
 
-// Fits tells whether a call of so many tokens can ever be sent, and if not, which limit is in the way. Take grants such a
+// Fits tells whether a call of so many booked tokens can ever be sent, and if not, which limit is in the way. Take grants such a
 // call from a full bucket all the same: whether an estimate is good enough to fail a job is for the caller to decide.
 func (q Quota) Fits(tokens float64) (Misfit, bool) {
 	for _, d := range []Dimension{Tokens, ProjectTokens} {
-		if l := q.Limits[d]; l.Known() && tokens > l.Limit {
+		if l := q.Limits[d]; l.Known() && tokens*l.price(d) > l.Limit {
 			return Misfit{d, l.Limit, l.Window, tokens}, false
 		}
 	}

@@ -93,7 +93,7 @@ func (q Quota) Take(a Ask, now time.Time) (Quota, Grant) {
 func (q Quota) granted(n int, a Ask, now time.Time) Quota {
 	for d := range q.Limits {
 		if l := &q.Limits[d]; l.Known() {
-			l.Level = max(l.Level-float64(n)*a.cost(Dimension(d)), -l.Limit)
+			l.Level = max(l.Level-float64(n)*q.cost(Dimension(d), a), -l.Limit)
 		}
 	}
 	if refill, starves := q.couldStarve(a); starves {
@@ -106,17 +106,17 @@ func (q Quota) granted(n int, a Ask, now time.Time) Quota {
 	return q
 }
 
-// cost of one call in a dimension.
-func (a Ask) cost(d Dimension) float64 {
+// cost of one call in a dimension, as the provider is believed to charge it.
+func (q Quota) cost(d Dimension, a Ask) float64 {
 	if d == Requests {
 		return 1
 	}
-	return a.TokensEach
+	return a.TokensEach * q.Limits[d].price(d)
 }
 
 // needed is the level from which one call may go.
 func (q Quota) needed(d Dimension, a Ask) float64 {
-	l, cost := q.Limits[d], a.cost(d)
+	l, cost := q.Limits[d], q.cost(d, a)
 	return min(cost+q.margin(d, a), max(cost, almostFull*l.Limit), l.Limit)
 }
 
@@ -125,15 +125,16 @@ func (q Quota) margin(d Dimension, a Ask) float64 {
 	if d == Requests {
 		return q.reserve(q.Limits[d])
 	}
-	unseen := q.Ring.after(d, q.Limits[d].SeenAt)
-	return max(q.reserve(q.Limits[d]), estimateError*a.TokensEach+unseenError*unseen)
+	l := q.Limits[d]
+	unseen := l.price(d) * q.Ring.after(d, l.SeenAt)
+	return max(q.reserve(l), estimateError*q.cost(d, a)+unseenError*unseen)
 }
 
 // emptyFor is how long the levels, or another one's turn, forbid a single call.
 func (q Quota) emptyFor(a Ask, now time.Time) time.Duration {
 	wait := q.Turn.yields(a, now)
 	for d, l := range q.Limits {
-		if l.Known() && a.cost(Dimension(d)) > 0 {
+		if l.Known() && q.cost(Dimension(d), a) > 0 {
 			wait = max(wait, l.waitFor(q.needed(Dimension(d), a), q.drift(), now))
 		}
 	}
@@ -153,7 +154,7 @@ func (q Quota) untilProbe(now time.Time) time.Duration {
 func (q Quota) room(a Ask) int {
 	room := math.Inf(1)
 	for d, l := range q.Limits {
-		cost := a.cost(Dimension(d))
+		cost := q.cost(Dimension(d), a)
 		if !l.Known() || cost == 0 {
 			continue
 		}

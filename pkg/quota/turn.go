@@ -46,9 +46,10 @@ func (t Turn) served(refill time.Duration, now time.Time) Turn {
 
 // couldStarve tells whether a call is a large part of some bucket, and how long what it takes needs to refill.
 func (q Quota) couldStarve(a Ask) (refill time.Duration, yes bool) {
-	for _, l := range q.Limits[Tokens:] {
-		if l.Known() && a.TokensEach > largeShare*l.Limit {
-			refill, yes = max(refill, duration(a.TokensEach/l.Rate())), true
+	for d := Tokens; d < Dimensions; d++ {
+		l, cost := q.Limits[d], q.cost(d, a)
+		if l.Known() && cost > largeShare*l.Limit {
+			refill, yes = max(refill, duration(cost/l.Rate())), true
 		}
 	}
 	return refill, yes

@@ -93,26 +93,27 @@ const swapSQL = `select upstream_swap($1, $2, $3, $4)`
 const maxSwaps = 100
 
 // change computes the next row from the present one and swaps it in. compute may be called more than once. A change that
-// changes nothing writes nothing.
-func (s *Store) change(ctx context.Context, name, by string, compute func(r row) row) (Status, error) {
-	for range maxSwaps {
+// changes nothing writes nothing. swaps is how many transactions it took.
+func (s *Store) change(ctx context.Context, name, by string, compute func(r row) row) (status Status, swaps int, err error) {
+	for swaps < maxSwaps {
 		old, err := s.read(ctx, name)
 		if err != nil {
-			return Status{}, err
+			return Status{}, swaps, err
 		}
 		next := compute(old)
 		if reflect.DeepEqual(next, old) {
-			return old.status(), nil
+			return old.status(), swaps, nil
 		}
 		swapped, err := s.swap(ctx, old, next, by)
 		if err != nil {
-			return Status{}, err
+			return Status{}, swaps, err
 		}
+		swaps++
 		if swapped {
-			return next.status(), nil
+			return next.status(), swaps, nil
 		}
 	}
-	return Status{}, fmt.Errorf("upstream %s changed %d times while it was being changed", name, maxSwaps)
+	return Status{}, swaps, fmt.Errorf("upstream %s changed %d times while it was being changed", name, maxSwaps)
 }
 
 type event struct {
@@ -139,7 +140,7 @@ func (s *Store) swap(ctx context.Context, old, next row, by string) (swapped boo
 
 // step applies a step of the breaker.
 func (s *Store) step(ctx context.Context, operation, name, by string, step func(b breaker.Breaker, now time.Time, rnd float64) breaker.Breaker) (Status, error) {
-	status, err := s.change(ctx, name, by, func(r row) row {
+	status, _, err := s.change(ctx, name, by, func(r row) row {
 		old := r.breaker().Sane(s.rules, r.Now)
 		next := step(old, r.Now, rand.Float64())
 		return r.with(next).withQuota(turned(r.Quota, old, next, r.Now))
@@ -183,7 +184,7 @@ func (s *Store) Took(ctx context.Context, name, worker string, probe, job uuid.U
 // Answered ends a probe with what it met, and takes what its headers said of the quota (nil: nothing): with the state that
 // lets others start they learn how many may.
 func (s *Store) Answered(ctx context.Context, name, worker string, a breaker.Answer, seen *quota.Observation) (Status, error) {
-	status, err := s.change(ctx, name, worker, func(r row) row {
+	status, _, err := s.change(ctx, name, worker, func(r row) row {
 		old := r.breaker().Sane(s.rules, r.Now)
 		next := old.Answered(a, s.rules, r.Now, rand.Float64())
 		q := turned(r.Quota, old, next, r.Now)

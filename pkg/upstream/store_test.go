@@ -331,7 +331,7 @@ func TestTakesAtTheSameMomentShareTheBucket(t *testing.T) {
 			if err != nil {
 				t.Error(err)
 			}
-			grants <- g
+			grants <- g.Grant
 		})
 	}
 	wg.Wait()

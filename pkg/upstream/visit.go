@@ -28,17 +28,24 @@ type Unspent struct {
 	Granted  time.Time // Grant.At
 }
 
-// Visit hands in what a worker brings and returns what it was granted. Without an Ask the grant is empty.
-func (s *Store) Visit(ctx context.Context, name, worker string, v Visit) (Status, quota.Grant, error) {
-	var grant quota.Grant
-	status, err := s.change(ctx, name, worker, func(r row) row {
+// Bought is what a visit brought home.
+type Bought struct {
+	quota.Grant
+	Swaps int // transactions that it took: in all but the last somebody else was faster
+}
+
+// Visit hands in what a worker brings and returns what it bought. Without an Ask that is nothing.
+func (s *Store) Visit(ctx context.Context, name, worker string, v Visit) (Status, Bought, error) {
+	var bought Bought
+	status, swaps, err := s.change(ctx, name, worker, func(r row) row {
 		old := r.breaker().Sane(s.rules, r.Now)
 		next := old.Report(v.Report, s.rules, r.Now, rand.Float64())
 		var q quota.Quota
-		q, grant = v.budget(turned(r.Quota, old, next, r.Now), next, r.Now)
+		q, bought.Grant = v.budget(turned(r.Quota, old, next, r.Now), next, r.Now)
 		return r.with(next).withQuota(q)
 	})
-	return status, grant, wrap("visit "+name, err)
+	bought.Swaps = swaps
+	return status, bought, wrap("visit "+name, err)
 }
 
 // budget applies what the visit says of the quota, and sells what it asks for if calls may start.

@@ -27,11 +27,12 @@ type line struct {
 	probing bool            // this worker has the permit, or asks for it
 	run     int             // failures in a row here that are not reported yet
 
-	purse  purse     // permits
-	askAt  time.Time // not before this is asked for more
-	alarm  bool      // the claimer will be woken for that
-	tokens float64   // of a call, on average; 0: not known yet
-	owed   float64   // tokens by which the calls so far cost more than was booked for them
+	purse   purse     // permits
+	askAt   time.Time // not before this is asked for more
+	visitAt time.Time // not before this is the upstream visited but for failures
+	alarm   bool      // the claimer will be woken for that
+	tokens  float64   // of a call, on average; 0: not known yet
+	owed    float64   // tokens by which the calls so far cost more than was booked for them
 
 	// What this worker met with its own credential: see alone.
 	okBegan   time.Time // when the latest call began that succeeded
@@ -116,6 +117,11 @@ func (l *line) succeeded(began time.Time) {
 // as their key may be another one; nor does a call that began before, as the key may have been revoked since.
 func (l *line) alone(heldFor time.Duration, now time.Time) bool {
 	return !l.okBegan.IsZero() && now.Sub(l.okBegan) < heldFor
+}
+
+// visited notes a visit that took so many transactions.
+func (l *line) visited(swaps int, now time.Time) {
+	l.visitAt = now.Add(spread(visitEvery * time.Duration(max(swaps, 1))))
 }
 
 func (l *line) refused(now time.Time) {

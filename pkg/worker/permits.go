@@ -11,11 +11,14 @@ import (
 )
 
 // Permits say how many calls this worker may start on an upstream whose quota is known, or whose pace is held down. They
-// are bought in chunks by a visit, at most one in takeEvery, and live short: what a claim found no job for goes back.
-// Claims are separate statements, bounded by the permits held, and wait for nobody's visit.
+// are bought in chunks by a visit and live short: what a claim found no job for goes back. Claims are separate statements,
+// bounded by the permits held, and wait for nobody's visit.
 
 const (
-	takeEvery = 500 * time.Millisecond
+	// visitEvery is the pace of a worker's visits to an upstream, by which it buys permits and brings what its calls met:
+	// a little slower than two transactions a second. One that had to swap twice, because somebody else was faster, counts
+	// as two. Only failures do not wait for it.
+	visitEvery = 550 * time.Millisecond
 
 	// firstGuess of a call's tokens stands until the first job was claimed.
 	firstGuess = 1000.0
@@ -60,23 +63,23 @@ func (l *life) permitted(ctx context.Context, line *line, n int) int {
 		l.wakeAt(line, line.askAt)
 		return 0
 	}
-	ask := quota.Ask{Requests: n, TokensEach: line.booking(n), Workers: max(l.fleet, 1), Tau: takeEvery}
+	ask := quota.Ask{Requests: n, TokensEach: line.booking(n), Workers: max(l.fleet, 1), Tau: visitEvery}
 	l.mu.Unlock()
-	grant := l.reporter.take(ctx, line, ask)
+	bought := l.reporter.take(ctx, line, ask)
 
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now = time.Now()
-	line.askAt = now.Add(spread(max(grant.Wait, takeEvery)))
+	line.askAt = now.Add(max(time.Until(line.visitAt), spread(bought.Wait)))
 	line.purse = purse{
-		requests: grant.Requests, bought: grant.Requests, tokens: ask.TokensEach, granted: grant.At,
-		began: now, until: now.Add(grant.For),
+		requests: bought.Requests, bought: bought.Requests, tokens: ask.TokensEach, granted: bought.At,
+		began: now, until: now.Add(bought.For),
 	}
-	line.owed -= float64(grant.Requests) * (ask.TokensEach - line.mean())
-	if grant.Requests == 0 {
+	line.owed -= float64(bought.Requests) * (ask.TokensEach - line.mean())
+	if bought.Requests == 0 {
 		l.wakeAt(line, line.askAt)
 	}
-	return min(n, grant.Requests)
+	return min(n, bought.Requests)
 }
 
 // wakeAt wakes the claimer when a line may ask again. The caller holds the mutex.
@@ -112,15 +115,15 @@ func (l *life) spend(line *line, job queue.Claimed) permit {
 	}
 	nth := p.bought - p.requests
 	p.requests--
-	return permit{tokens: p.tokens, granted: p.granted, notBefore: p.began.Add(takeEvery * time.Duration(nth) / time.Duration(p.bought))}
+	return permit{tokens: p.tokens, granted: p.granted, notBefore: p.began.Add(visitEvery * time.Duration(nth) / time.Duration(p.bought))}
 }
 
-// closePurses ends the time of all permits: the worker stops, and starts no more calls.
+// closePurses ends the time of all permits: the worker stops, starts no more calls, and pays its last visit at once.
 func (l *life) closePurses() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, line := range l.lines {
-		line.purse.until = time.Time{}
+		line.purse.until, line.visitAt = time.Time{}, time.Time{}
 	}
 }
 

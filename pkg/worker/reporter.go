@@ -219,7 +219,7 @@ func (r *reporter) flush(ctx context.Context) {
 }
 
 // take buys permits, and hands in on the way what there is to tell.
-func (r *reporter) take(ctx context.Context, line *line, ask quota.Ask) quota.Grant {
+func (r *reporter) take(ctx context.Context, line *line, ask quota.Ask) upstream.Bought {
 	r.mu.Lock()
 	r.collect(line)
 	t := r.tally(line)
@@ -228,20 +228,20 @@ func (r *reporter) take(ctx context.Context, line *line, ask quota.Ask) quota.Gr
 	return r.deliver(ctx, line, t, ask)
 }
 
-func (r *reporter) deliver(ctx context.Context, line *line, t *tally, ask quota.Ask) (grant quota.Grant) {
+func (r *reporter) deliver(ctx context.Context, line *line, t *tally, ask quota.Ask) (bought upstream.Bought) {
 	status, err := bounded(ctx, func(ctx context.Context) (status upstream.Status, err error) {
-		status, grant, err = r.life.upstreams.Visit(ctx, line.name, r.life.id, t.visit(ask))
+		status, bought, err = r.life.upstreams.Visit(ctx, line.name, r.life.id, t.visit(ask))
 		return status, err
 	})
 	if err != nil {
 		r.life.log.Warn("what calls met could not be reported", "upstream", line.name, "error", err)
-		grant = quota.Grant{}
+		bought.Grant = quota.Grant{}
 	}
-	r.life.reported(line, len(t.waiting), status, err == nil)
+	r.life.reported(line, len(t.waiting), bought.Swaps, status, err == nil)
 	for _, answer := range t.waiting {
 		answer <- reply{status, err == nil}
 	}
-	return grant
+	return bought
 }
 
 func (t *tally) visit(ask quota.Ask) upstream.Visit {
@@ -268,7 +268,7 @@ func (r *reporter) due() map[*line]*tally {
 	}
 	due := map[*line]*tally{}
 	for line, t := range r.tallies {
-		if t.due(r.life.statusOf(line)) {
+		if status, free := r.life.visitable(line); t.urgent() || free && t.due(status) {
 			due[line] = t
 			delete(r.tallies, line)
 		} else if time.Since(t.since) > tallyWindow {
@@ -289,10 +289,13 @@ func (r *reporter) collect(line *line) {
 	}
 }
 
-// due tells whether a tally is worth a write: failures always; successes where a run of failures or a suspicion is known
-// to the fleet; news of the quota where the fleet's are older than a tick.
+// urgent tells whether a tally has to be told whatever it costs: the fleet's breaker may have to open.
+func (t *tally) urgent() bool { return len(t.waiting) > 0 || t.report.Failed > 0 }
+
+// due tells whether a tally is worth a visit of its own: refusals and permits always; successes where a run of failures or
+// a suspicion is known to the fleet; news of the quota where the fleet's are older than a tick.
 func (t *tally) due(s upstream.Status) bool {
-	if len(t.waiting) > 0 || t.report.Failed > 0 || len(t.refusals) > 0 || len(t.slowDowns) > 0 || len(t.unspent) > 0 {
+	if len(t.refusals) > 0 || len(t.slowDowns) > 0 || len(t.unspent) > 0 {
 		return true
 	}
 	if t.unread >= maxUnread && s.Paced {
@@ -304,15 +307,17 @@ func (t *tally) due(s upstream.Status) bool {
 	return t.seen != nil && (s.ObservedAt == nil || s.Now.Sub(*s.ObservedAt) >= tickEvery)
 }
 
-func (l *life) statusOf(line *line) upstream.Status {
+// visitable tells whether it is time for a visit that can wait.
+func (l *life) visitable(line *line) (status upstream.Status, free bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return line.status
+	return line.status, !time.Now().Before(line.visitAt)
 }
 
 // reported takes the fleet's answer to a report: so many failures of this worker's own run are part of the fleet's now.
-func (l *life) reported(line *line, failures int, status upstream.Status, known bool) {
+func (l *life) reported(line *line, failures, swaps int, status upstream.Status, known bool) {
 	l.mu.Lock()
+	line.visited(swaps, time.Now())
 	line.run = max(0, line.run-failures)
 	if known {
 		line.learn(status)
