@@ -28,10 +28,26 @@ func TestCost(t *testing.T) {
 		{"the policy and the instructions count", wordy, `{"input":"xx","request":{"instructions":"xx"}}`, 1002},
 		{"never nothing", plain, `{"input":"x"}`, 1},
 		{"one that will be refused", plain, `{}`, 1},
-		{"a custom type", jobtype.Type{Name: "own", Custom: true}, `{}`, 0},
 	} {
-		if got := c.of.Cost(json.RawMessage(c.payload)); got != c.want {
+		if got := c.of.Cost(json.RawMessage(c.payload)).Charge(); got != c.want {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+	for _, unknown := range []jobtype.Cost{plain.Cost(json.RawMessage(`{}`)), jobtype.Type{Name: "own", Custom: true}.Cost(json.RawMessage(`{}`))} {
+		if unknown != (jobtype.Cost{}) {
+			t.Errorf("of a request that nobody knows: %+v", unknown)
+		}
+	}
+}
+
+// Least is for failing a job before it is sent: it must not be more than any provider could charge.
+func TestLeastCost(t *testing.T) {
+	t.Parallel()
+	for c, want := range map[jobtype.Cost]float64{
+		{}: 1, {Characters: 800}: 100, {Characters: 800, Most: 50}: 100, {Characters: 800, Most: 5000}: 5000,
+	} {
+		if got := c.Least(); got != want {
+			t.Errorf("%+v: %v, want %v", c, got, want)
 		}
 	}
 }

@@ -53,10 +53,10 @@ func TestPriceOfWhatIsBooked(t *testing.T) {
 		near(t, c.name+": calls a second", float64(lately)/10, c.calls, 0.25*c.calls)
 	}
 	cheap, _ := spends(0.1, 0)
-	if _, fits := cheap.Fits(2e6); !fits {
+	if _, fits := cheap.Fits(2e6, after(time.Minute)); !fits {
 		t.Error("a call booked at twice the limit is charged a fifth of it, and was called too large")
 	}
-	if _, fits := cheap.Fits(2e7); fits {
+	if _, fits := cheap.Fits(2e7, after(time.Minute)); fits {
 		t.Error("a call that is charged twice the limit was said to fit")
 	}
 }

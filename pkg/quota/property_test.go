@@ -278,7 +278,7 @@ func FuzzJunk(f *testing.F) {
 			q = q.Refused(quota.Refusal{Granted: g.At, Tokens: tokens, Age: time.Duration(age), RetryAfter: time.Duration(reset),
 				Said: quota.Said{Dimension: quota.Dimension(int8(d)), Limit: a, Used: b, Requested: tokens, Wait: time.Duration(reset)}}, now)
 			q = q.Return(n, tokens, g.At, now).SlowDown(time.Duration(age), now).Opened(b, now).Closed(now).Unread(n, now)
-			q.Fits(tokens)
+			q.Fits(tokens, now)
 			q.Needed(now)
 			sound(t, q)
 		}

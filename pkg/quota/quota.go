@@ -54,6 +54,9 @@ const (
 	// bareAnswers in a row without a reading end the trust in headers.
 	bareAnswers = 20
 
+	// current is how long a limit that was heard of is surely still what it was.
+	current = time.Minute
+
 	// forgetAfter is how long a dimension that headers no longer name is still heeded, or its window if that is longer.
 	forgetAfter = 10 * time.Minute
 )
@@ -131,15 +134,16 @@ type Misfit struct {
 }
 
 func (m Misfit) Error() string {
-	return fmt.Sprintf("the request needs about %.0f %s, and the provider allows %.0f in %s: it can never be sent",
+	return fmt.Sprintf("the request needs at least %.0f %s, and the provider allows %.0f in %s: it can never be sent; make it smaller",
 		m.Requested, m.Dimension, m.Limit, m.Window)
 }
 
-// Fits tells whether a call of so many booked tokens can ever be sent, and if not, which limit is in the way. Take grants such a
-// call from a full bucket all the same: whether an estimate is good enough to fail a job is for the caller to decide.
-func (q Quota) Fits(tokens float64) (Misfit, bool) {
+// Fits tells whether a call of so many booked tokens can ever be sent, and if not, which limit is in the way. A limit that
+// was not heard of for a minute is in nobody's way: it may have been raised. Take grants such a call from a full bucket
+// all the same: whether an estimate is good enough to fail a job is for the caller to decide.
+func (q Quota) Fits(tokens float64, now time.Time) (Misfit, bool) {
 	for _, d := range []Dimension{Tokens, ProjectTokens} {
-		if l := q.Limits[d]; l.Known() && tokens*l.price(d) > l.Limit {
+		if l := q.Limits[d]; l.Known() && now.Sub(l.SeenAt) < current && tokens*l.price(d) > l.Limit {
 			return Misfit{d, l.Limit, l.Window, tokens}, false
 		}
 	}

@@ -115,10 +115,13 @@ func TestTightestDimension(t *testing.T) {
 	if _, g := q.Take(quota.Ask{Requests: 1, TokensEach: 4000, Workers: 1, Tau: tau}, start); g.Requests != 0 {
 		t.Error("4,000 tokens were granted with 3,000 left of the project's")
 	}
-	if m, ok := q.Fits(20000); ok || m.Dimension != quota.ProjectTokens || !strings.Contains(m.Error(), "10000") {
+	if m, ok := q.Fits(20000, start); ok || m.Dimension != quota.ProjectTokens || !strings.Contains(m.Error(), "10000") {
 		t.Errorf("20,000 tokens fit a limit of 10,000, or: %v", m)
 	}
-	if _, ok := q.Fits(10000); !ok {
+	if _, ok := q.Fits(20000, after(time.Minute)); !ok {
+		t.Error("a limit that was not heard of for a minute failed a job")
+	}
+	if _, ok := q.Fits(10000, start); !ok {
 		t.Error("10,000 tokens don't fit a limit of 10,000")
 	}
 }

@@ -29,10 +29,16 @@ type Status struct {
 	Generation int64
 	Cold       bool      // no living provider has answered yet: one call goes first
 	Paced      bool      // calls need permits
+	Told       bool      // what is left of the quota is told by every answer
 	Admits     bool      // a probe may be made now
 	Suspected  bool      // a refusal waits for a second job to confirm it
 	ProbeJob   uuid.UUID // of the latest probe
+
+	quota quota.Quota
 }
+
+// Fits tells whether a call that is charged at least so many tokens can ever be sent, and if not, which limit is in the way.
+func (s Status) Fits(tokens float64) (quota.Misfit, bool) { return s.quota.Fits(tokens, s.Now) }
 
 // Dimension is a limit as the provider last told it.
 type Dimension struct {
@@ -85,10 +91,11 @@ func (r row) status() Status {
 		OpenedAt: r.OpenedAt, RetryAt: r.RetryAt, ClosedAt: r.ClosedAt, LastOKAt: r.LastOKAt,
 		Requests:   dimension(q, quota.Requests),
 		Tokens:     tighter(dimension(q, quota.Tokens), dimension(q, quota.ProjectTokens)),
-		ObservedAt: r.ObservedAt, Paced: q.Needed(r.Now),
+		ObservedAt: r.ObservedAt, Paced: q.Needed(r.Now), Told: q.Source == quota.Headers,
 		Tight: tight(q, outlook), Wait: outlook.Wait, Pace: outlook.Pace,
 		Now: r.Now, Generation: r.Generation, Cold: b.Cold(), Admits: b.Admits(r.Now),
 		Suspected: r.SuspectJob != nil, ProbeJob: b.ProbeJob,
+		quota: q,
 	}
 }
 

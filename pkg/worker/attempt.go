@@ -19,14 +19,16 @@ import (
 
 // attempt is one try at a job by this worker.
 type attempt struct {
-	job     queue.Claimed
-	jobType jobtype.Type
-	line    *line
-	claim   uuid.UUID
-	permit  permit    // of the quota
-	cold    bool      // it is made with the permit of a probe, and is the first call ever
-	began   time.Time // the call
-	counted bool      // as a success; guarded by the reporter's mutex
+	job      queue.Claimed
+	jobType  jobtype.Type
+	line     *line
+	claim    uuid.UUID
+	permit   permit       // of the quota
+	cost     jobtype.Cost // what the payload tells of it
+	estimate float64      // what the call was taken to cost, in tokens
+	cold     bool         // it is made with the permit of a probe, and is the first call ever
+	began    time.Time    // the call
+	counted  bool         // as a success; guarded by the reporter's mutex
 
 	// Guarded by the life's mutex.
 	generation int64     // of the breaker when the call started, or when it ended its probe
@@ -38,13 +40,14 @@ type attempt struct {
 func (a *attempt) lease() queue.Lease { return queue.Lease{JobID: a.job.ID, Lease: a.job.Lease} }
 
 // start runs a claimed job.
-func (l *life) start(line *line, job queue.Claimed, gate queue.Gate, permit permit) {
+func (l *life) start(line *line, job queue.Claimed, gate queue.Gate) {
 	l.mu.Lock()
 	a := l.running[queue.Lease{JobID: job.ID, Lease: job.Lease}]
-	a.generation, a.probe, a.permit = gate.Generation, gate.Probe, permit
+	a.generation, a.probe = gate.Generation, gate.Probe
 	a.cold = a.probe != uuid.Nil && line.status.Cold
 	a.jobType, _ = l.cfg.Types.Lookup(job.Type)
 	l.mu.Unlock()
+	a.permit = l.spend(a)
 	l.work.Go(func() {
 		end := l.try(a)
 		l.recorder.record(end)
@@ -94,6 +97,9 @@ func (l *life) try(a *attempt) queue.End {
 		end.JobID, end.Lease = a.job.ID, a.job.Lease
 		return end
 	}
+	if end, never := l.misfit(a); never {
+		return end
+	}
 	ctx, stop := context.WithTimeout(ctx, a.jobType.Timeout)
 	defer stop()
 	a.began = time.Now()
@@ -105,6 +111,21 @@ func (l *life) try(a *attempt) queue.End {
 	end := l.judge(a, result, err, context.Cause(ctx))
 	end.JobID, end.Lease = a.job.ID, a.job.Lease
 	return end
+}
+
+// misfit ends an attempt whose request is larger than the whole limit, before it is sent: no wait would help it.
+func (l *life) misfit(a *attempt) (end queue.End, never bool) {
+	l.mu.Lock()
+	misfit, fits := a.line.status.Fits(a.cost.Least())
+	l.mu.Unlock()
+	if fits {
+		return end, false
+	}
+	l.unprobe(a)
+	l.reporter.unspent(a)
+	end = reject(misfit.Error())
+	end.JobID, end.Lease = a.job.ID, a.job.Lease
+	return end, true
 }
 
 // mayStart looks once more, right before the call: at the breaker, at the lease, and whether the job was cancelled.
@@ -156,6 +177,7 @@ func (l *life) succeeded(a *attempt, result Result) queue.End {
 		l.answered(a, breaker.Answer{Alive: true, OK: true}, nil)
 		l.reporter.succeeded(a)
 	}
+	l.used(a, result.Usage)
 	stored, err := result.stored()
 	if err != nil {
 		return reject("the result cannot be written as JSON: " + llm.StorableText(err.Error(), maxError))

@@ -33,18 +33,19 @@ type life struct {
 	due     chan struct{} // a delayed job has fallen due
 	work    sync.WaitGroup
 
-	mu      sync.Mutex
-	lines   map[string]*line
-	free    int // slots
-	running map[queue.Lease]*attempt
-	left    map[uuid.UUID]int       // jobs of a claim that have not ended
-	done    []uuid.UUID             // claims whose jobs have all ended
-	unclear map[uuid.UUID]time.Time // claims whose reply was lost, and when
-	early   map[queue.Lease]bool    // cancels of jobs whose claim is under way; nil: none is
-	untold  map[uuid.UUID]untold    // how probes ended that Postgres could not be told of
-	beaten  time.Time               // when the last acknowledged beat was sent
-	leaving bool                    // no call starts any more
-	fleet   int                     // living workers, this one included
+	mu        sync.Mutex
+	lines     map[string]*line
+	free      int // slots
+	running   map[queue.Lease]*attempt
+	left      map[uuid.UUID]int       // jobs of a claim that have not ended
+	done      []uuid.UUID             // claims whose jobs have all ended
+	unclear   map[uuid.UUID]time.Time // claims whose reply was lost, and when
+	early     map[queue.Lease]bool    // cancels of jobs whose claim is under way; nil: none is
+	untold    map[uuid.UUID]untold    // how probes ended that Postgres could not be told of
+	beaten    time.Time               // when the last acknowledged beat was sent
+	leaving   bool                    // no call starts any more
+	fleet     int                     // living workers, this one included
+	estimates map[string]estimate     // of calls, by type
 }
 
 func newLife(w *Worker, id string) *life {
@@ -54,7 +55,7 @@ func newLife(w *Worker, id string) *life {
 		wake:  make(chan struct{}, 1), soon: make(chan struct{}, 1), due: make(chan struct{}, 1),
 		lines: lines(w.cfg.Types, w.handlers), free: w.cfg.Concurrency,
 		running: map[queue.Lease]*attempt{}, left: map[uuid.UUID]int{}, unclear: map[uuid.UUID]time.Time{},
-		untold: map[uuid.UUID]untold{},
+		untold: map[uuid.UUID]untold{}, estimates: map[string]estimate{},
 	}
 	l.calls, l.drop = context.WithCancelCause(context.Background())
 	l.records, l.giveUp = context.WithCancel(context.Background())

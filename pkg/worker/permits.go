@@ -5,7 +5,9 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"github.com/sluicedev/sluice/pkg/queue"
+	"github.com/google/uuid"
+
+	"github.com/sluicedev/sluice/pkg/jobtype"
 	"github.com/sluicedev/sluice/pkg/quota"
 	"github.com/sluicedev/sluice/pkg/upstream"
 )
@@ -22,10 +24,11 @@ const (
 
 	// firstGuess of a call's tokens stands until the first job was claimed.
 	firstGuess = 1000.0
-	// learning is the weight of each job in the mean.
+	// learning is the weight of each job in a mean.
 	learning = 0.1
-	// leastShare of the mean is booked for a call, however much was booked too much before.
-	leastShare = 0.1
+	// The shares of the mean that are booked for a call at least and at most, whatever was booked before. What is owed
+	// beyond that is left for later chunks: at one go it could be more than the limit.
+	leastShare, mostShare = 0.1, 2
 )
 
 // purse is what is left of a grant.
@@ -75,7 +78,6 @@ func (l *life) permitted(ctx context.Context, line *line, n int) int {
 		requests: bought.Requests, bought: bought.Requests, tokens: ask.TokensEach, granted: bought.At,
 		began: now, until: now.Add(bought.For),
 	}
-	line.owed -= float64(bought.Requests) * (ask.TokensEach - line.mean())
 	if bought.Requests == 0 {
 		l.wakeAt(line, line.askAt)
 	}
@@ -96,22 +98,33 @@ func (l *life) wakeAt(line *line, at time.Time) {
 	})
 }
 
-// spend takes the permit for one claimed job out of the purse, and notes by how much its cost differs from what was
-// booked: the next chunk makes up for it.
-func (l *life) spend(line *line, job queue.Claimed) permit {
-	t, _ := l.cfg.Types.Lookup(job.Type)
-	cost := t.Cost(job.Payload)
+// weigh estimates what a claimed job's call will cost, and lets the line's mean follow.
+func (l *life) weigh(a *attempt) {
+	if !a.line.paced {
+		return
+	}
+	cost := a.jobType.Cost(a.job.Payload)
+	if cost == (jobtype.Cost{}) {
+		return
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p := &line.purse
-	if cost > 0 {
-		if p.requests > 0 {
-			line.owed += cost - line.mean()
-		}
-		line.learnCost(cost)
+	a.cost, a.estimate = cost, l.estimates[a.jobType.Name].of(cost)
+	a.line.learnCost(a.estimate)
+}
+
+// spend takes the permit for one claimed job out of the purse. By how much its cost differs from what was booked is made
+// up for by the next chunk.
+func (l *life) spend(a *attempt) permit {
+	l.weigh(a)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := &a.line.purse
+	if p.requests == 0 || a.probe != uuid.Nil {
+		return permit{} // it needs none
 	}
-	if p.requests == 0 {
-		return permit{} // claimed while none was needed
+	if a.estimate > 0 {
+		a.line.owed += a.estimate - p.tokens
 	}
 	nth := p.bought - p.requests
 	p.requests--
@@ -155,7 +168,8 @@ func (line *line) mean() float64 {
 
 // booking is what to book for each of n calls: the mean, and what is owed for those before.
 func (line *line) booking(n int) float64 {
-	return max(line.mean()+line.owed/float64(max(n, 1)), leastShare*line.mean())
+	mean := line.mean()
+	return min(max(mean+line.owed/float64(max(n, 1)), leastShare*mean), mostShare*mean)
 }
 
 // spread lengthens a wait by up to a twentieth, so that workers that were told the same do not come back together.

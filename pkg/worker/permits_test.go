@@ -101,3 +101,63 @@ func TestAStopReturnsUnspentPermits(t *testing.T) {
 		t.Errorf("%d calls are booked after one was made", n)
 	}
 }
+
+// A worker pays an upstream at most one visit in half a second, however many calls it makes and however many are refused.
+func TestVisitsKeepTheirPace(t *testing.T) {
+	t.Parallel()
+	for _, headers := range []string{"on", "off"} {
+		t.Run("headers "+headers, func(t *testing.T) {
+			t.Parallel()
+			f := newFleet(t, []jobtype.Type{fast("ask", "openai", "gpt-5", 5)},
+				llmtest.WithScript(llmtest.Script{RPM: 100, WindowMS: 3000, Headers: headers}))
+			const workers = 2
+			for range workers {
+				f.start(nil, nil)
+			}
+			f.untilEnded(f.enqueue("ask", hello, 1)) // the first call has a permit of its own
+			visits := func() int64 { return f.count(`select version from upstreams where name = 'openai:gpt-5'`) }
+			before, began := visits(), time.Now()
+			f.untilEnded(f.enqueue("ask", hello, 300))
+			most := workers * (int64(time.Since(began)/(500*time.Millisecond)) + 1)
+			if n := visits() - before; n > most || n < 3 {
+				t.Errorf("%d visits in %v, want at most %d", n, time.Since(began), most)
+			}
+		})
+	}
+}
+
+// A request that is larger than the whole limit fails at once, with a sentence that says so, and is not sent.
+func TestARequestLargerThanTheLimitIsNotSent(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, []jobtype.Type{fast("ask", "openai", "gpt-5", 5)}, llmtest.WithScript(llmtest.Script{TPM: 10_000}))
+	f.start(nil, nil)
+	f.untilEnded(f.enqueue("ask", hello, 1))
+	f.until("the limit is known", func() bool { return f.upstream("openai:gpt-5").Tokens.Limit != nil })
+	large := f.enqueue("ask", `{"input":"hello","request":{"max_output_tokens":20000}}`, 1)
+	f.untilEnded(large)
+	f.untilEnded(f.enqueue("ask", hello, 1)) // others go on
+	var state, sentence, outcome string
+	var status *int
+	err := f.db.QueryRow(t.Context(), `select j.state, j.last_error, a.outcome, a.status from jobs j join attempts a on a.job_id = j.id
+		where j.id = any ($1)`, large).Scan(&state, &sentence, &outcome, &status)
+	const want = "the request needs at least 20000 tokens, and the provider allows 10000 in 1m0s: it can never be sent; make it smaller"
+	if err != nil || state != "failed" || outcome != "rejected" || status != nil || sentence != want {
+		t.Errorf("%s, %s, %v, %q, %v", state, outcome, status, sentence, err)
+	}
+	if n := f.sim.Counts().Calls; n != 2 {
+		t.Errorf("%d calls were made, want 2", n)
+	}
+}
+
+// Jobs that name no maximum are booked by what their like used before.
+func TestBookingsLearnFromUsage(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, []jobtype.Type{fast("ask", "openai", "gpt-5", 5)}, llmtest.WithScript(llmtest.Script{TPM: 1_000_000, OutputBytes: 1600}))
+	f.start(nil, nil)
+	f.untilEnded(f.enqueue("ask", hello, 20))
+	f.until("calls are booked at what was used", func() bool {
+		f.untilEnded(f.enqueue("ask", hello, 5))
+		return f.count(`select coalesce(max((q->'Ring'->'Tokens'->>i)::numeric / nullif((q->'Ring'->'Requests'->>i)::numeric, 0)), 0)::bigint
+			from (select quota::jsonb as q from upstreams where name = 'openai:gpt-5') u, generate_series(0, 63) i`) > 350
+	})
+}
