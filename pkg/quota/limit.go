@@ -113,7 +113,7 @@ func (l Limit) anchored(d Dimension, r Reading, window time.Duration, at time.Ti
 	r.Remaining = min(r.Remaining, r.Limit)
 	l.Dip = l.Dip.seen(r, window, at, max(0, at.Sub(l.SeenAt)))
 	l.Price, l.Drain = l.compared(d, r, by, at, ring)
-	l.Limit, l.Window, l.SeenAt, l.Remaining = r.Limit, window, at, r.Remaining
+	l.Limit, l.Window, l.SeenAt, l.Remaining, l.Counted = r.Limit, window, at, r.Remaining, ring.at(d, at)
 	level, then := r.Remaining, at
 	for i := ring.index(at) + 1; i < Slots; i++ {
 		if start := ring.start(i); start.Before(now) {
@@ -134,7 +134,8 @@ func (l Limit) compared(d Dimension, r Reading, by drifting, at time.Time, ring 
 		return l.Price, faded
 	}
 	// At most so much was taken: less, if the bucket was full for a while.
-	taken, booked := l.Remaining+l.Rate()*between-r.Remaining, ring.between(d, l.SeenAt, at)
+	taken := l.Remaining + l.Rate()*between - r.Remaining
+	booked := ring.between(d, l.SeenAt, at) + max(0, ring.at(d, l.SeenAt)-l.Counted)
 	price := l.Price.paid(taken, booked, l.Limit)
 	if max(l.Remaining, r.Remaining) > nearlyFull*l.Limit {
 		return price, faded

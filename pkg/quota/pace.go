@@ -92,8 +92,8 @@ func (q Quota) pastStarts(now time.Time) float64 {
 // Slow is the pace after the provider said slow_down: a limit on how fast one may grow, which can come long before the
 // other limits.
 type Slow struct {
-	Rate float64 // starts a second, then
-	At   time.Time
+	Rate float64   `json:",omitzero"` // starts a second, then
+	At   time.Time `json:",omitzero"`
 }
 
 const (
@@ -138,8 +138,8 @@ func (s Slow) rate(now time.Time, large bool) float64 {
 // Ramp is the pace after a breaker closes: by time, counting starts, as a ramp that counts completions takes as long as the
 // calls do.
 type Ramp struct {
-	Full        float64 // starts a second at the end; 0: not known
-	From, Until time.Time
+	Full        float64   `json:",omitzero"` // starts a second at the end; 0: not known
+	From, Until time.Time `json:",omitzero"`
 }
 
 const (
@@ -186,9 +186,9 @@ func (r Ramp) rate(now time.Time) float64 {
 // Cubic is the pace where a refusal tells nothing but that it was too fast, in the manner of aws-sdk-go-v2's adaptive retry
 // mode: 80 % of the rate that was sustained, back to it along a cubic, and past it ever faster.
 type Cubic struct {
-	Rate   float64 // starts a second that were sustained, as of the latest refusal
-	At     time.Time
-	Starts float64 // granted since
+	Rate   float64   `json:",omitzero"` // starts a second that were sustained, as of the latest refusal
+	At     time.Time `json:",omitzero"`
+	Starts float64   `json:",omitzero"` // granted since
 }
 
 const (

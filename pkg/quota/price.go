@@ -6,7 +6,7 @@ package quota
 // the first and is charged the second gets a fraction of the quota. It is never above 1: what is charged beyond the bookings
 // may be others' use, and counts as that.
 type Price struct {
-	Charged, Booked float64 // tokens, of late
+	Charged, Booked float64 `json:",omitzero"` // tokens, of late
 }
 
 const (

@@ -64,36 +64,37 @@ const (
 // Quota is the state of one upstream's quota. It is a plain value: a method returns the next one and changes nothing. The
 // zero value has not heard of any limit. All times are the database's.
 type Quota struct {
-	Limits [Dimensions]Limit
-	At     time.Time // the levels are as of then
-	Source Source
-	Bare   int // answers in a row without a reading
+	Limits [Dimensions]Limit `json:",omitzero"`
+	At     time.Time         `json:",omitzero"` // the levels are as of then
+	Source Source            `json:",omitzero"`
+	Bare   int               `json:",omitzero"` // answers in a row without a reading
 
-	Ring      Ring
-	StartsAt  time.Time // starts are booked up to here at the highest pace; see pace.go
-	TokensAt  time.Time // the same for tokens
-	NotBefore time.Time // nothing goes until then
-	ProbedAt  time.Time // when a call last went although the level forbade it
+	Ring      Ring      `json:",omitzero"`
+	StartsAt  time.Time `json:",omitzero"` // starts are booked up to here at the highest pace; see pace.go
+	TokensAt  time.Time `json:",omitzero"` // the same for tokens
+	NotBefore time.Time `json:",omitzero"` // nothing goes until then
+	ProbedAt  time.Time `json:",omitzero"` // when a call last went although the level forbade it
 
-	Hungry   time.Duration // how long the bucket has been kept near empty without any evidence; Headers: 0
-	HungryAt time.Time     // up to when that was counted
+	Hungry   time.Duration `json:",omitzero"` // how long the bucket has been kept near empty without any evidence; Headers: 0
+	HungryAt time.Time     `json:",omitzero"` // up to when that was counted
 
-	Turn  Turn
-	Slow  Slow
-	Ramp  Ramp
-	Cubic Cubic
+	Turn  Turn  `json:",omitzero"`
+	Slow  Slow  `json:",omitzero"`
+	Ramp  Ramp  `json:",omitzero"`
+	Cubic Cubic `json:",omitzero"`
 }
 
 // Limit is one dimension's bucket.
 type Limit struct {
-	Limit     float64       // calls or tokens that the full bucket holds; 0: not known
-	Window    time.Duration // in which an empty bucket fills; 0: not known
-	Level     float64       // what may be granted, the reserve included; below 0: debt
-	SeenAt    time.Time     // when the newest observed call was admitted
-	Remaining float64       // what the provider then said
-	Dip       Dip           // how far below its reserve the bucket was found lately
-	Drain     float64       // a second: use by others, as estimated then; below 0: our estimates of costs are too high
-	Price     Price         // of what is booked
+	Limit     float64       `json:",omitzero"` // calls or tokens that the full bucket holds; 0: not known
+	Window    time.Duration `json:",omitzero"` // in which an empty bucket fills; 0: not known
+	Level     float64       `json:",omitzero"` // what may be granted, the reserve included; below 0: debt
+	SeenAt    time.Time     `json:",omitzero"` // when the newest observed call was admitted
+	Remaining float64       `json:",omitzero"` // what the provider then said
+	Counted   float64       `json:",omitzero"` // what was booked in the slot of SeenAt when that was heard: more may be, for the time after it
+	Dip       Dip           `json:",omitzero"` // how far below its reserve the bucket was found lately
+	Drain     float64       `json:",omitzero"` // a second: use by others, as estimated then; below 0: our estimates of costs are too high
+	Price     Price         `json:",omitzero"` // of what is booked
 }
 
 // Known tells whether there is such a limit, as far as was heard.

@@ -331,3 +331,26 @@ func TestRowIsSmall(t *testing.T) {
 		t.Errorf("the quota takes about %d bytes of a row", bytes)
 	}
 }
+
+// A call that is booked in the same slot as one that was just observed, but after it, is ours all the same: taken for
+// others' use, it would hold back the next calls, which would be taken for others' use again.
+func TestOwnCallsInTheSlotOfAnObservationAreNotOthers(t *testing.T) {
+	t.Parallel()
+	const limit, cost = 60_000, 1000.0
+	level := 30_000.0 // the provider's
+	q := knows(quota.Tokens, limit, level)
+	now := start
+	for range 80 { // a call each second, at its refill, in one slot with the observation before it
+		now = now.Add(time.Second)
+		level += cost
+		q = q.Observe(said(quota.Tokens, limit, level, 0), now)
+		var g quota.Grant
+		if q, g = q.Take(quota.Ask{Requests: 1, TokensEach: cost, Workers: 1, Tau: tau}, now.Add(10*time.Millisecond)); g.Requests != 1 {
+			t.Fatalf("nothing was granted: %+v", q.Limits[quota.Tokens])
+		}
+		level -= cost
+	}
+	l := q.Limits[quota.Tokens]
+	near(t, "others' tokens a second", l.Drain, 0, 20)
+	near(t, "price of a token", l.Price.Charged/l.Price.Booked, 1, 0.05)
+}

@@ -27,8 +27,8 @@ const (
 
 // Dip is how far below its reserve a bucket was found lately, in shares of the limit.
 type Dip struct {
-	Depth   float64
-	EmptyAt time.Time // when it was last found empty and that was counted; zero: nothing was seen yet
+	Depth   float64   `json:",omitzero"`
+	EmptyAt time.Time `json:",omitzero"` // when it was last found empty and that was counted; zero: nothing was seen yet
 }
 
 // share of the limit that is to be left in the bucket.

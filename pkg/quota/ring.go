@@ -54,6 +54,14 @@ func (r Ring) amount(d Dimension, i int) float64 {
 	return float64(r.Tokens[i])
 }
 
+// at is what is booked in the slot that a time lies in; 0 if that is not in the ring.
+func (r Ring) at(d Dimension, t time.Time) float64 {
+	if i := r.index(t); i >= 0 && i < Slots {
+		return r.amount(d, i)
+	}
+	return 0
+}
+
 // between is what is booked in the slots after the one that after lies in, up to and with the one that until lies in.
 func (r Ring) between(d Dimension, after, until time.Time) (sum float64) {
 	for i := r.index(after) + 1; i <= min(r.index(until), Slots-1); i++ {

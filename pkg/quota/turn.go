@@ -6,8 +6,8 @@ import "time"
 // for. The first one that finds too little has its turn, and smaller ones leave it the tokens. Then it is theirs for as
 // long as what it took needs to refill.
 type Turn struct {
-	Tokens float64 // of the call whose turn it is; 0: that of the small ones
-	Until  time.Time
+	Tokens float64   `json:",omitzero"` // of the call whose turn it is; 0: that of the small ones
+	Until  time.Time `json:",omitzero"`
 }
 
 const (

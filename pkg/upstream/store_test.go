@@ -399,7 +399,7 @@ func TestTakesAreHOT(t *testing.T) {
 			t.Fatalf("only %d updates were counted", all)
 		}
 	}
-	if float64(hot) < 0.8*float64(all) || size > 2000 {
+	if float64(hot) < 0.8*float64(all) || size > 1300 {
 		t.Errorf("%d of %d updates were HOT; the row has %d bytes", hot, all, size)
 	}
 	t.Logf("%d of %d updates were HOT; the row has %d bytes", hot, all, size)

@@ -18,6 +18,7 @@ import (
 	"github.com/sluicedev/sluice/pkg/pg"
 	"github.com/sluicedev/sluice/pkg/pg/pgtest"
 	"github.com/sluicedev/sluice/pkg/queue"
+	"github.com/sluicedev/sluice/pkg/quota"
 	"github.com/sluicedev/sluice/pkg/retry"
 	"github.com/sluicedev/sluice/pkg/upstream"
 	"github.com/sluicedev/sluice/pkg/worker"
@@ -66,6 +67,19 @@ func newFleet(t *testing.T, types []jobtype.Type, options ...llmtest.Option) *fl
 		}
 	}
 	return f
+}
+
+// quota is what is kept of an upstream's quota.
+func (f *fleet) quota(name string) (q quota.Quota) {
+	f.t.Helper()
+	var kept []byte
+	if err := f.db.QueryRow(f.t.Context(), `select quota from upstreams where name = $1`, name).Scan(&kept); err != nil {
+		f.t.Fatal(err)
+	}
+	if err := json.Unmarshal(kept, &q); err != nil {
+		f.t.Fatal(err)
+	}
+	return q
 }
 
 func (f *fleet) pool(url string) *pgxpool.Pool {

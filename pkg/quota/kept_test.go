@@ -1,0 +1,74 @@
+package quota_test
+
+import (
+	"encoding/json"
+	"math"
+	"reflect"
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/sluicedev/sluice/pkg/quota"
+)
+
+// rounded is a quota whose numbers have no more digits than are kept.
+func rounded(q quota.Quota) quota.Quota {
+	for d := range q.Limits {
+		l := &q.Limits[d]
+		for _, v := range []*float64{&l.Limit, &l.Level, &l.Remaining, &l.Counted, &l.Dip.Depth, &l.Drain, &l.Price.Charged, &l.Price.Booked} {
+			if *v != 0 {
+				unit := math.Pow(10, math.Floor(math.Log10(math.Abs(*v)))-5)
+				*v = math.Round(*v/unit) * unit
+			}
+		}
+	}
+	return q
+}
+
+// Whatever happened to a quota, it is read as it was kept.
+func TestWhatIsKeptIsReadAgain(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		q, _ := someHistory(t)
+		data, err := json.Marshal(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got quota.Quota
+		if err := json.Unmarshal(data, &got); err != nil {
+			t.Fatal(err)
+		}
+		if got, want := rounded(got), rounded(q); !reflect.DeepEqual(got, want) {
+			t.Fatalf("kept %s\nread %+v\nwant %+v", data, got, want)
+		}
+	})
+}
+
+// A row must stay small while all is in use, or its updates leave their page.
+func TestWhatIsKeptIsSmall(t *testing.T) {
+	t.Parallel()
+	q := busy(600, 1e6)
+	for i := range q.Ring.Requests {
+		q.Ring.Requests[i], q.Ring.Tokens[i] = 100, 100_000
+	}
+	q.Limits[quota.ProjectTokens] = q.Limits[quota.Tokens]
+	data, err := json.Marshal(q)
+	if err != nil || len(data) > 1300 {
+		t.Errorf("%d bytes, %v: %s", len(data), err, data)
+	}
+}
+
+func TestAnUnreadableRingIsEmpty(t *testing.T) {
+	t.Parallel()
+	for _, ring := range []string{`[1]`, `{"Requests":[1,2],"Tokens":[3]}`, `{"Requests":"?","Tokens":""}`, `{"Requests":"AAAA","Tokens":"AAAA"}`, `null`} {
+		q := quota.Quota{Ring: quota.Ring{At: start}, Bare: 1}
+		if err := json.Unmarshal([]byte(`{"Bare":3,"Ring":`+ring+`}`), &q); err != nil || q.Bare != 3 {
+			t.Errorf("%s: %v", ring, err)
+		}
+		if ring != "null" && q.Ring != (quota.Ring{}) {
+			t.Errorf("%s: %+v", ring, q.Ring)
+		}
+		q.Advance(start.Add(time.Second))
+	}
+}
