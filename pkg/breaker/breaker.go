@@ -37,7 +37,7 @@ type Rules struct {
 	MaxOpen  time.Duration // up to this
 	HoldFor  time.Duration // between two probes of an account, credentials or configuration stop
 	MaxRetry time.Duration // the longest Retry-After that is heeded in place of OpenFor
-	Confirm  time.Duration // no success for so long, and a second job confirms a refused credential
+	Confirm  time.Duration // no success for so long, and a confirmed refusal of a credential is everybody's
 	Relapse  time.Duration // tripping again so soon after it closed doubles the time, as a failed probe does
 }
 
@@ -67,7 +67,8 @@ type Breaker struct {
 	RetryAt     time.Time // not before this is a probe admitted; zero: not until somebody resumes
 	ClosedAt    time.Time
 	HeardAt     time.Time     // first answer of a living provider; zero: cold
-	LastOKAt    time.Time     // latest success that was reported
+	LastOKAt    time.Time     // latest success that was reported,
+	LastOKBy    string        // and its credential; "": not known
 	OpenFor     time.Duration // how long it was last told to stay open
 	Generation  int64
 	WindowAt    time.Time // start of the newest bucket, the last of the two rings
@@ -76,6 +77,7 @@ type Breaker struct {
 	Probe       Probe
 	ProbeJob    uuid.UUID // of the latest probe: the next one takes another job while there is one
 	Suspect     Suspect
+	Refused     []string // credentials that the provider is known to refuse, the latest last; at most MaxRefused
 }
 
 // Probe is the permit for the one call that may be made. It ends with its answer, its worker or its time.
@@ -87,9 +89,10 @@ type Probe struct {
 
 // Suspect is the first job whose credential or model was refused. A second, different one confirms it.
 type Suspect struct {
-	Job    uuid.UUID
-	Reason Reason
-	At     time.Time
+	Job        uuid.UUID
+	Reason     Reason
+	Credential string    // that was refused; "": not known, or another reason
+	At         time.Time // of the latest refusal that it stands for
 }
 
 // New is a breaker that is closed and cold.
@@ -101,6 +104,7 @@ func (b Breaker) Cold() bool { return b.State == Closed && b.HeardAt.IsZero() }
 // Report is what a worker saw since its last report, in one generation.
 type Report struct {
 	Generation int64
+	Credential string // the worker's; "": not known
 	OK, Failed int
 	Trailing   int         // failures since the last success in it; all of Failed where there was none
 	Jobs       []uuid.UUID // distinct jobs of the trailing failures
@@ -111,13 +115,13 @@ type Report struct {
 // replaces it by its own trailing run.
 func (b Breaker) Report(r Report, rules Rules, now time.Time, rnd float64) Breaker {
 	if r.OK > 0 {
-		b = b.succeeded(now)
+		b = b.succeeded(r.Credential, rules, now)
 	}
 	if b.State != Closed || r.Generation != b.Generation {
 		return b
 	}
 	if r.OK > 0 {
-		b = b.heard(now)
+		b = b.accept(r.Credential).heard(now)
 		b.Failures, b.FailingJobs = r.Trailing, nil
 	} else {
 		b.Failures += r.Failed
@@ -158,33 +162,67 @@ func (b Breaker) doubled(rules Rules) time.Duration {
 type Refused struct {
 	Generation int64
 	Reason     Reason // Account, Credentials or Configuration
+	Credential string // the worker's; "": not known
 	Job        uuid.UUID
 }
 
 // Refuse counts a refusal of a call that is not a probe. The account's stop opens at once. A refused credential or model
 // opens when a second, different job confirms it and nothing succeeded in the last minute: one bad payload behind a
-// firewall must not stop everybody.
+// firewall must not stop everybody. If it is another credential that succeeded, this one is refused alone.
 func (b Breaker) Refuse(r Refused, rules Rules, now time.Time, rnd float64) Breaker {
 	if b.State != Closed || r.Generation != b.Generation {
 		return b
 	}
-	if r.Reason == Account || b.confirmed(r, rules, now) {
-		return b.open(r.Reason, rules.HoldFor, 0, rules, now, rnd)
+	if r.Reason != Credentials {
+		r.Credential = "" // it is not what was refused
 	}
-	if b.Suspect.Reason != r.Reason {
-		b.Suspect = Suspect{Job: r.Job, Reason: r.Reason, At: now}
+	quiet := b.LastOKAt.IsZero() || now.Sub(b.LastOKAt) >= rules.Confirm
+	switch {
+	case r.Reason == Account:
+		return b.open(r.Reason, rules.HoldFor, 0, rules, now, rnd)
+	case !b.confirmed(r) && !(quiet && b.lingers(r, rules, now)):
+		return b.suspect(r, rules, now)
+	case quiet:
+		return b.makeRoom().refuse(r.Credential).open(r.Reason, rules.HoldFor, 0, rules, now, rnd)
+	case !same(r.Credential, b.LastOKBy):
+		return b.refuse(r.Credential)
 	}
 	return b
 }
 
-func (b Breaker) confirmed(r Refused, rules Rules, now time.Time) bool {
-	fresh := b.LastOKAt.IsZero() || now.Sub(b.LastOKAt) >= rules.Confirm
-	return fresh && b.Suspect.Reason == r.Reason && b.Suspect.Job != r.Job
+// confirmed tells whether a refusal is not the first of its kind, or not of one job alone.
+func (b Breaker) confirmed(r Refused) bool {
+	s := b.Suspect
+	return b.refuses(r.Credential) || s.Reason == r.Reason && s.Job != r.Job && same(s.Credential, r.Credential)
 }
 
-// Admits tells whether Grant would give a permit.
-func (b Breaker) Admits(now time.Time) bool {
-	if b.Probe.ID != uuid.Nil && now.Before(b.Probe.Until) {
+// lingers tells whether another job was refused, with whatever credential, and nothing came of it in a minute.
+func (b Breaker) lingers(r Refused, rules Rules, now time.Time) bool {
+	return b.Suspect.Reason == r.Reason && b.Suspect.Job != r.Job && b.Suspect.old(rules, now)
+}
+
+func (s Suspect) old(rules Rules, now time.Time) bool { return now.Sub(s.At) >= rules.Confirm }
+
+// suspect notes a refusal that nothing confirms yet. While a suspicion of one credential is young, another one's refusal
+// does not take its place: two workers with two bad keys would else displace each other for ever.
+func (b Breaker) suspect(r Refused, rules Rules, now time.Time) Breaker {
+	s := b.Suspect
+	switch {
+	case s.Reason == r.Reason && same(s.Credential, r.Credential):
+		b.Suspect.At = now // the same job again
+	case s.Reason != r.Reason || s.old(rules, now):
+		b.Suspect = Suspect{Job: r.Job, Reason: r.Reason, Credential: r.Credential, At: now}
+	}
+	return b
+}
+
+// Admits tells whether Grant would give a permit to a worker with this credential ("": not known).
+func (b Breaker) Admits(credential string, now time.Time) bool {
+	return b.admitsAny(now) || b.AdmitsUntried(now) && credential != "" && !b.refuses(credential)
+}
+
+func (b Breaker) admitsAny(now time.Time) bool {
+	if b.probed(now) {
 		return false
 	}
 	switch b.State {
@@ -197,10 +235,21 @@ func (b Breaker) Admits(now time.Time) bool {
 	}
 }
 
-// Grant gives the permit for the next probe, until the given time at the latest. False: another one is out, or it is not
-// time yet, or none is needed.
-func (b Breaker) Grant(p Probe, now time.Time) (Breaker, bool) {
-	if !b.Admits(now) {
+// AdmitsUntried tells whether a worker may probe before RetryAt whose credential is known, and is not known to be
+// refused. Where there are so many refused ones that one is forgotten for each that is noted, none may: they could take
+// turns without end.
+func (b Breaker) AdmitsUntried(now time.Time) bool {
+	return b.State == Open && b.Reason == Credentials && len(b.Refused) < MaxRefused && !b.probed(now)
+}
+
+func (b Breaker) probed(now time.Time) bool {
+	return b.Probe.ID != uuid.Nil && now.Before(b.Probe.Until)
+}
+
+// Grant gives the permit for the next probe to a worker with this credential, until the given time at the latest. False:
+// another one is out, or it is not time yet, or none is needed.
+func (b Breaker) Grant(p Probe, credential string, now time.Time) (Breaker, bool) {
+	if !b.Admits(credential, now) {
 		return b, false
 	}
 	b.Probe = p
@@ -224,6 +273,7 @@ func (b Breaker) Took(probe, job uuid.UUID) (Breaker, bool) {
 type Answer struct {
 	Probe      uuid.UUID
 	Job        uuid.UUID
+	Credential string // the worker's; "": not known
 	Alive      bool   // the provider answered and lives: a success, a limit that refills, a request that it refused
 	OK         bool   // it succeeded
 	Reason     Reason // it refused for this reason; "" else
@@ -238,7 +288,10 @@ func (b Breaker) Answered(a Answer, rules Rules, now time.Time, rnd float64) Bre
 	cold := b.State == Closed
 	b.Probe = Probe{}
 	if a.OK {
-		b = b.succeeded(now)
+		b = b.succeeded(a.Credential, rules, now)
+	}
+	if a.Alive {
+		b = b.accept(a.Credential) // to be told a limit, too, takes a good key
 	}
 	switch {
 	case a.Alive && cold:
@@ -249,11 +302,13 @@ func (b Breaker) Answered(a Answer, rules Rules, now time.Time, rnd float64) Bre
 	case a.Alive:
 		return b.heard(now).close(now)
 	case cold && a.Reason != "":
-		return b.Refuse(Refused{Generation: b.Generation, Reason: a.Reason, Job: a.Job}, rules, now, rnd)
+		return b.Refuse(Refused{Generation: b.Generation, Reason: a.Reason, Credential: a.Credential, Job: a.Job}, rules, now, rnd)
 	case cold:
 		// An ordinary failure: one bad answer must not stop a healthy upstream, and the next call goes alone again.
 		return b.Report(Report{Generation: b.Generation, Failed: 1, Trailing: 1, Jobs: []uuid.UUID{a.Job},
 			RetryAfter: a.RetryAfter}, rules, now, rnd)
+	case a.Reason == Credentials:
+		return b.refuse(a.Credential).open(a.Reason, rules.HoldFor, 0, rules, now, rnd)
 	case a.Reason != "":
 		return b.open(a.Reason, rules.HoldFor, 0, rules, now, rnd)
 	}
@@ -285,13 +340,17 @@ func (b Breaker) Pause(now time.Time) Breaker {
 	return b
 }
 
-// Resume closes a breaker that was paused, and lets one that is open for another reason probe at once.
+// Resume closes a breaker that was paused, and lets one that is open for another reason probe at once. Credentials that
+// were refused count as put right.
 func (b Breaker) Resume(now time.Time) Breaker {
 	switch {
 	case b.State == Open && b.Reason == Operator:
+		b.Refused = nil
 		return b.close(now)
 	case b.State == Open:
 		b.RetryAt = now
+	case b.State == Closed:
+		b.Refused = nil
 	}
 	return b
 }
@@ -303,7 +362,7 @@ func (b Breaker) Sane(rules Rules, now time.Time) Breaker {
 	if limit := now.Add(longest + time.Duration(Jitter*float64(longest))); b.RetryAt.After(limit) {
 		b.RetryAt = limit
 	}
-	b.LastOKAt, b.ClosedAt = earliest(b.LastOKAt, now), earliest(b.ClosedAt, now)
+	b.LastOKAt, b.ClosedAt, b.Suspect.At = earliest(b.LastOKAt, now), earliest(b.ClosedAt, now), earliest(b.Suspect.At, now)
 	if b.WindowAt.After(now) {
 		b.WindowAt, b.WindowOK, b.WindowBad = time.Time{}, nil, nil
 	}
@@ -333,10 +392,13 @@ func (b Breaker) close(now time.Time) Breaker {
 	return b
 }
 
-// succeeded notes that the credential and the model are good, whenever the call began.
-func (b Breaker) succeeded(now time.Time) Breaker {
-	b.LastOKAt = latest(b.LastOKAt, now)
-	b.Suspect = Suspect{}
+// succeeded notes that the credential and the model are good, whenever the call began. It clears no young suspicion of
+// another credential: beside busy workers with a good key, a bad one would never be found out.
+func (b Breaker) succeeded(credential string, rules Rules, now time.Time) Breaker {
+	b.LastOKAt, b.LastOKBy = latest(b.LastOKAt, now), credential
+	if same(b.Suspect.Credential, credential) || b.Suspect.old(rules, now) {
+		b.Suspect = Suspect{}
+	}
 	return b
 }
 

@@ -35,7 +35,7 @@ func tripped(now time.Time) Breaker {
 
 // probing is half-open with the permit 9 of worker w.
 func probing(b Breaker, now time.Time) Breaker {
-	b, _ = b.Grant(Probe{ID: job(9), Worker: "w", Until: now.Add(time.Minute)}, now)
+	b, _ = b.Grant(Probe{ID: job(9), Worker: "w", Until: now.Add(time.Minute)}, "", now)
 	return b
 }
 
@@ -170,7 +170,7 @@ func TestProbesThatFailDoubleTheTimeUpToItsBound(t *testing.T) {
 	b := tripped(noon)
 	for _, want := range []time.Duration{40, 80, 160, 300, 300} {
 		now := b.RetryAt
-		if _, granted := b.Grant(Probe{ID: job(9), Until: now}, now.Add(-1)); granted {
+		if _, granted := b.Grant(Probe{ID: job(9), Until: now}, "", now.Add(-1)); granted {
 			t.Fatal("a probe started before its time")
 		}
 		b = probing(b, now).Answered(Answer{Probe: job(9), Job: job(1)}, DefaultRules, now, 0)
@@ -185,7 +185,7 @@ func TestALostPermitsAnswerIsIgnored(t *testing.T) {
 	b := tripped(noon)
 	b = probing(b, b.RetryAt)
 	at := b.Probe.Until
-	next, granted := b.Grant(Probe{ID: job(8), Worker: "v", Until: at.Add(time.Minute)}, at)
+	next, granted := b.Grant(Probe{ID: job(8), Worker: "v", Until: at.Add(time.Minute)}, "", at)
 	if !granted {
 		t.Fatal("a permit whose time is over blocks the next one")
 	}
@@ -206,11 +206,11 @@ func TestALostPermitsAnswerIsIgnored(t *testing.T) {
 func TestColdStart(t *testing.T) {
 	t.Parallel()
 	cold := New()
-	if !cold.Cold() || !cold.Admits(noon) || warm().Admits(noon) {
+	if !cold.Cold() || !cold.Admits("", noon) || warm().Admits("", noon) {
 		t.Fatal("a cold breaker admits one call, a warm one needs no permit")
 	}
 	out := probing(cold, noon)
-	if out.Admits(noon) || out.State != Closed || out.Generation != 0 {
+	if out.Admits("", noon) || out.State != Closed || out.Generation != 0 {
 		t.Errorf("with its permit out: %+v", out)
 	}
 	answer := func(b Breaker, a Answer) Breaker {
@@ -220,7 +220,7 @@ func TestColdStart(t *testing.T) {
 	if b := answer(out, Answer{Alive: true}); b.Cold() || b.State != Closed {
 		t.Errorf("a living provider: %+v", b)
 	}
-	if b := answer(out, Answer{}); !b.Cold() || b.Failures != 1 || !b.Admits(noon) {
+	if b := answer(out, Answer{}); !b.Cold() || b.Failures != 1 || !b.Admits("", noon) {
 		t.Errorf("a failure: %+v", b)
 	}
 	if b := answer(out, Answer{Reason: Account}); b.State != Open || b.Reason != Account {
@@ -229,7 +229,7 @@ func TestColdStart(t *testing.T) {
 	if b := answer(out, Answer{Reason: Credentials}); b.State != Closed || b.Suspect.Job != job(1) || !b.Cold() {
 		t.Errorf("a refused credential: %+v", b)
 	}
-	if b := out.Free(job(9), noon); b.Probe.ID != uuid.Nil || b.State != Closed || !b.Admits(noon) {
+	if b := out.Free(job(9), noon); b.Probe.ID != uuid.Nil || b.State != Closed || !b.Admits("", noon) {
 		t.Errorf("without an answer: %+v", b)
 	}
 	b := cold
@@ -289,6 +289,7 @@ func TestAnyStory(t *testing.T) {
 		next := byte(0)
 		reasons := rapid.SampledFrom([]Reason{Account, Credentials, Configuration})
 		generation := func() int64 { return rapid.Int64Range(max(0, b.Generation-2), b.Generation).Draw(t, "generation") }
+		credentials := rapid.SampledFrom([]string{"", "a", "b", "c", "d", "e", "f", "g", "h", "i", "j"})
 		jobs := rapid.Custom(func(t *rapid.T) uuid.UUID { return job(rapid.Byte().Draw(t, "job")) })
 		before := b
 		apply := func(change func(Breaker) Breaker) {
@@ -306,7 +307,7 @@ func TestAnyStory(t *testing.T) {
 				apply(func(b Breaker) Breaker { return b })
 			},
 			"report": func(t *rapid.T) {
-				r := Report{Generation: generation(), OK: rapid.IntRange(0, 20).Draw(t, "ok"), Failed: rapid.IntRange(0, 20).Draw(t, "failed"),
+				r := Report{Generation: generation(), Credential: credentials.Draw(t, "credential"), OK: rapid.IntRange(0, 20).Draw(t, "ok"), Failed: rapid.IntRange(0, 20).Draw(t, "failed"),
 					RetryAfter: time.Duration(rapid.Int64().Draw(t, "retry after"))}
 				r.Trailing = r.Failed
 				if r.OK > 0 {
@@ -319,7 +320,7 @@ func TestAnyStory(t *testing.T) {
 				}
 			},
 			"refuse": func(t *rapid.T) {
-				r := Refused{Generation: generation(), Reason: reasons.Draw(t, "reason"), Job: jobs.Draw(t, "job")}
+				r := Refused{Generation: generation(), Reason: reasons.Draw(t, "reason"), Credential: credentials.Draw(t, "credential"), Job: jobs.Draw(t, "job")}
 				apply(func(b Breaker) Breaker { return b.Refuse(r, DefaultRules, now, rnd()) })
 				if r.Generation != before.Generation && b.Generation != before.Generation {
 					t.Fatal("an older generation changed the state")
@@ -328,8 +329,8 @@ func TestAnyStory(t *testing.T) {
 			"grant": func(t *rapid.T) {
 				next++
 				p := Probe{ID: job(next), Worker: "w", Until: now.Add(time.Duration(rapid.Int64Range(1, int64(time.Hour)).Draw(t, "lasts")))}
-				granted := false
-				apply(func(b Breaker) Breaker { b, granted = b.Grant(p, now); return b })
+				credential, granted := credentials.Draw(t, "credential"), false
+				apply(func(b Breaker) Breaker { b, granted = b.Grant(p, credential, now); return b })
 				if granted {
 					if before.Probe.ID != uuid.Nil && now.Before(before.Probe.Until) {
 						t.Fatal("two permits are in force")
@@ -337,7 +338,8 @@ func TestAnyStory(t *testing.T) {
 					if before.State == Closed && !before.Cold() {
 						t.Fatal("a permit where none is needed")
 					}
-					if before.State == Open && now.Before(before.RetryAt) {
+					untried := credential != "" && !slices.Contains(before.Refused, credential)
+					if before.State == Open && (before.RetryAt.IsZero() || now.Before(before.RetryAt)) && !(before.Reason == Credentials && untried) {
 						t.Fatal("a permit before its time")
 					}
 					permits = append(permits, p)
@@ -346,7 +348,7 @@ func TestAnyStory(t *testing.T) {
 				}
 			},
 			"answer": func(t *rapid.T) {
-				a := Answer{Probe: rapid.SampledFrom(permits).Draw(t, "permit").ID, Job: jobs.Draw(t, "job"), Alive: rapid.Bool().Draw(t, "alive"),
+				a := Answer{Probe: rapid.SampledFrom(permits).Draw(t, "permit").ID, Job: jobs.Draw(t, "job"), Credential: credentials.Draw(t, "credential"), Alive: rapid.Bool().Draw(t, "alive"),
 					RetryAfter: time.Duration(rapid.Int64().Draw(t, "retry after"))}
 				if a.Alive {
 					a.OK = rapid.Bool().Draw(t, "ok")
@@ -377,6 +379,9 @@ func TestAnyStory(t *testing.T) {
 				}
 				if b.State == Open && b.RetryAt.IsZero() != (b.Reason == Operator) {
 					t.Fatalf("open for %s, retry at %v", b.Reason, b.RetryAt)
+				}
+				if distinct := slices.Compact(slices.Sorted(slices.Values(b.Refused))); len(b.Refused) > MaxRefused || len(distinct) != len(b.Refused) || slices.Contains(b.Refused, "") {
+					t.Fatalf("refused are %q", b.Refused)
 				}
 				if b.Failures < 0 || len(b.FailingJobs) > DefaultRules.RunJobs || b.WindowAt.After(now) {
 					t.Fatalf("%+v", b)

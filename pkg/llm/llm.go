@@ -15,6 +15,9 @@ type Provider interface {
 	// Call sends r and waits for the whole answer. A returned error is always an *Error. Nothing but ctx bounds the time
 	// it takes: a deadline ends it as Timeout, a cancellation as Canceled, both at once.
 	Call(ctx context.Context, r Request) (*Response, error)
+
+	// Credential is the Fingerprint of the key that every Call is made with. "" is not known.
+	Credential() string
 }
 
 // Request is one call to make.

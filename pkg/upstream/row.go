@@ -34,6 +34,9 @@ type row struct {
 	SuspectJob    *uuid.UUID  `db:"suspect_job" json:"suspect_job"`
 	SuspectReason *string     `db:"suspect_reason" json:"suspect_reason"`
 	SuspectAt     *time.Time  `db:"suspect_at" json:"suspect_at"`
+	SuspectCred   *string     `db:"suspect_credential" json:"suspect_credential"`
+	LastOKBy      *string     `db:"last_ok_by" json:"last_ok_by"`
+	Refused       []string    `db:"refused" json:"refused"`
 
 	Quota                  quota.Quota `db:"quota" json:"quota"`
 	QuotaSource            string      `db:"quota_source" json:"quota_source"`
@@ -53,7 +56,7 @@ type row struct {
 
 const rowColumns = `name, state, reason, failures, opened_at, retry_at, closed_at, heard_at, last_ok_at, generation, version, open_ms,
     failing_jobs, window_at, window_ok, window_bad, probe_id, probe_worker, probe_until, probe_job,
-    suspect_job, suspect_reason, suspect_at, quota, quota_source, requests_limit, requests_remaining, requests_resets_at,
+    suspect_job, suspect_reason, suspect_at, suspect_credential, last_ok_by, refused, quota, quota_source, requests_limit, requests_remaining, requests_resets_at,
     tokens_limit, tokens_remaining, tokens_resets_at,
     project_tokens_limit, project_tokens_remaining, project_tokens_resets_at, observed_at, clock_timestamp() as now`
 
@@ -65,7 +68,9 @@ func (r row) breaker() breaker.Breaker {
 		WindowAt: value(r.WindowAt), WindowOK: r.WindowOK, WindowBad: r.WindowBad,
 		Probe:    breaker.Probe{ID: value(r.ProbeID), Worker: value(r.ProbeWorker), Until: value(r.ProbeUntil)},
 		ProbeJob: value(r.ProbeJob),
-		Suspect:  breaker.Suspect{Job: value(r.SuspectJob), Reason: breaker.Reason(value(r.SuspectReason)), At: value(r.SuspectAt)},
+		Suspect: breaker.Suspect{Job: value(r.SuspectJob), Reason: breaker.Reason(value(r.SuspectReason)),
+			Credential: value(r.SuspectCred), At: value(r.SuspectAt)},
+		LastOKBy: value(r.LastOKBy), Refused: r.Refused,
 	}
 }
 
@@ -79,6 +84,7 @@ func (r row) with(b breaker.Breaker) row {
 	r.ProbeID, r.ProbeWorker, r.ProbeUntil = null(b.Probe.ID), null(b.Probe.Worker), null(b.Probe.Until)
 	r.ProbeJob = null(b.ProbeJob)
 	r.SuspectJob, r.SuspectReason, r.SuspectAt = null(b.Suspect.Job), null(string(b.Suspect.Reason)), null(b.Suspect.At)
+	r.SuspectCred, r.LastOKBy, r.Refused = null(b.Suspect.Credential), null(b.LastOKBy), list(b.Refused)
 	return r
 }
 

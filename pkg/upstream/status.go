@@ -30,9 +30,13 @@ type Status struct {
 	Cold       bool      // no living provider has answered yet: one call goes first
 	Paced      bool      // calls need permits
 	Told       bool      // what is left of the quota is told by every answer
-	Admits     bool      // a probe may be made now
+	Admits     bool      // a probe may be made now, with any credential: see AdmitsWith
 	Suspected  bool      // a refusal waits for a second job to confirm it
 	ProbeJob   uuid.UUID // of the latest probe
+
+	// For Parked and AdmitsWith.
+	Refused       []string // credentials that the provider is known to refuse
+	AdmitsUntried bool     // a probe may be made now with a known credential that is none of them
 
 	quota quota.Quota
 }
@@ -93,8 +97,9 @@ func (r row) status() Status {
 		Tokens:     tighter(dimension(q, quota.Tokens), dimension(q, quota.ProjectTokens)),
 		ObservedAt: r.ObservedAt, Paced: q.Needed(r.Now), Told: q.Source == quota.Headers,
 		Tight: tight(q, outlook), Wait: outlook.Wait, Pace: outlook.Pace,
-		Now: r.Now, Generation: r.Generation, Cold: b.Cold(), Admits: b.Admits(r.Now),
+		Now: r.Now, Generation: r.Generation, Cold: b.Cold(), Admits: b.Admits("", r.Now),
 		Suspected: r.SuspectJob != nil, ProbeJob: b.ProbeJob,
+		Refused: b.Refused, AdmitsUntried: b.AdmitsUntried(r.Now),
 		quota: q,
 	}
 }

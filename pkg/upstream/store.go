@@ -17,8 +17,8 @@ import (
 	"github.com/sluicedev/sluice/pkg/quota"
 )
 
-// Channel is where every change of a breaker's state is notified, with the upstream's name. It is only a faster way to
-// learn what List tells.
+// Channel is where every change of a breaker's state is notified, with the upstream's name, and the first sign of its
+// quota: from then on calls need permits. It is only a faster way to learn what List tells.
 const Channel = "sluice_upstreams"
 
 // ErrNotFound says that there is no upstream of that name.
@@ -35,6 +35,9 @@ func New(db pg.DB) *Store { return &Store{db: db, rules: breaker.DefaultRules} }
 
 // WithRules gives the same upstreams under other rules.
 func (s *Store) WithRules(rules breaker.Rules) *Store { return &Store{db: s.db, rules: rules} }
+
+// HoldFor is how long, by the rules, to wait between two looks whether what was refused is accepted again.
+func (s *Store) HoldFor() time.Duration { return s.rules.HoldFor }
 
 const ensureSQL = `insert into upstreams (name) select unnest($1::text[]) order by 1 on conflict do nothing`
 
@@ -158,12 +161,13 @@ func (s *Store) Refuse(ctx context.Context, name, worker string, refused breaker
 	})
 }
 
-// Grant asks for the permit for the next probe, for at most the given time. uuid.Nil: there is none to be had.
-func (s *Store) Grant(ctx context.Context, name, worker string, lasts time.Duration) (Status, uuid.UUID, error) {
+// Grant asks for the permit for the next probe, for at most the given time, to be made with this credential. uuid.Nil:
+// there is none to be had.
+func (s *Store) Grant(ctx context.Context, name, worker, credential string, lasts time.Duration) (Status, uuid.UUID, error) {
 	id := uuid.New()
 	granted := false
 	status, err := s.step(ctx, "ask for a probe of", name, worker, func(b breaker.Breaker, now time.Time, _ float64) breaker.Breaker {
-		b, granted = b.Grant(breaker.Probe{ID: id, Worker: worker, Until: now.Add(lasts)}, now)
+		b, granted = b.Grant(breaker.Probe{ID: id, Worker: worker, Until: now.Add(lasts)}, credential, now)
 		return b
 	})
 	if !granted {

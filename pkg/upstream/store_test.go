@@ -79,7 +79,7 @@ func (f fixture) exec(sql string, args ...any) {
 
 func (f fixture) grant(worker string) uuid.UUID {
 	f.Helper()
-	_, id, err := f.Grant(f.Context(), gpt5, worker, time.Minute)
+	_, id, err := f.Grant(f.Context(), gpt5, worker, "", time.Minute)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -172,7 +172,7 @@ func TestOneGrantOfManyWins(t *testing.T) {
 	var all sync.WaitGroup
 	for i := range won {
 		all.Go(func() {
-			_, id, err := f.Grant(t.Context(), gpt5, fmt.Sprint("w", i), time.Minute)
+			_, id, err := f.Grant(t.Context(), gpt5, fmt.Sprint("w", i), "", time.Minute)
 			if err != nil {
 				t.Error(err)
 			}
@@ -270,6 +270,104 @@ func TestResumeOfAHoldProbesAtOnce(t *testing.T) {
 	want := []string{"closed open account w", "open open account ann", "open half-open account w"}
 	if got := f.events(); !slices.Equal(got, want) {
 		t.Errorf("events are %q; want %q", got, want)
+	}
+}
+
+// refuse reports that a credential was refused, with a job of its own.
+func (f fixture) refuse(credential string) Status {
+	f.Helper()
+	return f.must(f.Refuse(f.Context(), gpt5, "w", breaker.Refused{
+		Generation: f.get().Generation, Reason: breaker.Credentials, Credential: credential, Job: uuid.New(),
+	}))
+}
+
+func TestACredentialThatAloneIsRefusedIsParkedUntilItSucceeds(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.report(breaker.Report{OK: 1, Credential: "new"}, nil)
+	if s := f.refuse("old"); !s.Suspected || s.Parked("old") {
+		t.Errorf("after one refusal: %+v", s)
+	}
+	f.refuse("old")
+	if s := f.get(); s.State != "closed" || !s.Parked("old") || s.Parked("new") || s.Parked("") || s.Suspected {
+		t.Errorf("after two: %+v", s)
+	}
+	if s := f.report(breaker.Report{OK: 1, Credential: "old"}, nil); s.Parked("old") {
+		t.Errorf("after its success: %+v", s)
+	}
+	if events := f.events(); len(events) != 0 {
+		t.Errorf("events are %q", events)
+	}
+}
+
+func TestAnUntriedCredentialIsGrantedAProbeAtOnce(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.refuse("old")
+	opened := f.refuse("old")
+	if opened.Reason != "credentials" || opened.Parked("old") || opened.Admits || opened.AdmitsWith("old") || opened.AdmitsWith("") || !opened.AdmitsWith("new") {
+		t.Fatalf("%+v", opened)
+	}
+	grant := func(credential string) uuid.UUID {
+		t.Helper()
+		_, id, err := f.Grant(t.Context(), gpt5, "w", credential, time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return id
+	}
+	if grant("old") != uuid.Nil || grant("") != uuid.Nil {
+		t.Error("a probe before its time")
+	}
+	probe := grant("new")
+	if probe == uuid.Nil || f.get().AdmitsWith("odd") {
+		t.Error("the probe was not granted, or a second one would be")
+	}
+	closed := f.must(f.Answered(t.Context(), gpt5, "w", breaker.Answer{Probe: probe, Job: uuid.New(), Credential: "new", Alive: true, OK: true}, nil))
+	if closed.State != "closed" || !closed.Parked("old") || closed.Parked("new") {
+		t.Errorf("%+v", closed)
+	}
+}
+
+// A process of the version before this one swaps in rows without what it does not know of.
+func TestASwapThatKnowsOfNoCredentialsKeepsThem(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.report(breaker.Report{OK: 1, Credential: "new"}, nil)
+	f.refuse("old")
+	f.refuse("old")
+	f.exec(`select upstream_swap(name, version, to_jsonb(u) - 'refused' - 'last_ok_by' - 'suspect_credential', null) from upstreams u`)
+	if s := f.get(); !s.Parked("old") {
+		t.Errorf("%+v", s)
+	}
+}
+
+// From the first sign of a limit calls need permits: who learns it late starts too many.
+func TestTheFirstSignOfALimitIsToldAndNoLaterOne(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t).warm()
+	listener, err := f.db.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(listener.Release)
+	if _, err := listener.Exec(t.Context(), "listen "+Channel); err != nil {
+		t.Fatal(err)
+	}
+	f.report(breaker.Report{OK: 1}, nil)
+	f.exec(`select pg_notify($1, 'no limit yet')`, Channel)
+	if s := f.report(breaker.Report{}, seen(0, 400)); !s.Paced {
+		t.Fatalf("%+v", s)
+	}
+	f.report(breaker.Report{}, seen(0, 300))
+	f.exec(`select pg_notify($1, 'the end')`, Channel)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for _, want := range []string{"no limit yet", gpt5, "the end"} {
+		n, err := listener.Conn().WaitForNotification(ctx)
+		if err != nil || n.Payload != want {
+			t.Fatalf("told %v, %v; want %s", n, err, want)
+		}
 	}
 }
 
@@ -417,7 +515,7 @@ func TestFreeLostGivesBackADeadWorkersPermits(t *testing.T) {
 		t.Fatal("no permit")
 	}
 	for name, worker := range map[string]string{"openai:b": "dead", "openai:c": "alive"} {
-		if _, id, err := f.Grant(t.Context(), name, worker, time.Minute); err != nil || id == uuid.Nil {
+		if _, id, err := f.Grant(t.Context(), name, worker, "", time.Minute); err != nil || id == uuid.Nil {
 			t.Fatal(id, err)
 		}
 	}
@@ -519,7 +617,8 @@ func TestARowSurvivesTheRoundTrip(t *testing.T) {
 		State: breaker.HalfOpen, Reason: breaker.Account, Failures: 4, FailingJobs: jobs(2), OpenedAt: at, ClosedAt: at.Add(2 * time.Microsecond),
 		HeardAt: at.Add(3 * time.Microsecond), LastOKAt: at.Add(4 * time.Microsecond), OpenFor: 20 * time.Second, Generation: 1 << 60, WindowAt: at.Add(5 * time.Microsecond),
 		WindowOK: []int32{1, 2, 3}, WindowBad: []int32{4, 5, 6}, Probe: breaker.Probe{ID: uuid.New(), Worker: `w"\é`, Until: at.Add(6 * time.Microsecond)}, ProbeJob: uuid.New(),
-		Suspect: breaker.Suspect{Job: uuid.New(), Reason: breaker.Credentials, At: at.Add(7 * time.Microsecond)},
+		Suspect:  breaker.Suspect{Job: uuid.New(), Reason: breaker.Credentials, Credential: "c1", At: at.Add(7 * time.Microsecond)},
+		LastOKBy: "c2", Refused: []string{"c3", "c4"},
 	}
 	want.RetryAt = at.Add(8 * time.Microsecond)
 	if swapped, err := f.swap(t.Context(), old, old.with(want), "w"); err != nil || !swapped {
@@ -556,6 +655,7 @@ func TestChecksRefuseBadRows(t *testing.T) {
 		{"upstreams_probe_whole", `probe_id = gen_random_uuid()`},
 		{"upstreams_probe_whole", `probe_id = gen_random_uuid(), probe_worker = 'w'`},
 		{"upstreams_half_open_probes", `state = 'half-open', reason = 'failures', opened_at = now()`},
+		{"upstreams_refused_few", `refused = '{1,2,3,4,5,6,7,8,9}'`},
 	} {
 		_, err := f.db.Exec(t.Context(), `update upstreams set `+c.set)
 		var raised *pgconn.PgError

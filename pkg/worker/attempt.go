@@ -241,7 +241,7 @@ func (l *life) failed(a *attempt, verdict retry.Verdict) (charged, probe bool) {
 }
 
 // held handles a refusal that is not the job's fault alone: the account's, the credential's, the model's. The job waits
-// for the breaker, uncharged, unless it alone meets it.
+// for the breaker, or for another worker, uncharged, unless it alone meets it.
 func (l *life) held(a *attempt, verdict retry.Verdict, text string) queue.End {
 	if !a.line.paced {
 		return reject(text)
@@ -256,6 +256,8 @@ func (l *life) held(a *attempt, verdict retry.Verdict, text string) queue.End {
 		end.Behind = true // the next probe takes another job
 	case a.job.HeldAt != nil && a.line.alone(a.job.StartedAt.Sub(*a.job.HeldAt)+now.Sub(a.began), now):
 		return reject(text)
+	case a.line.status.Parked(a.line.credential):
+		// It is this worker's credential alone: the others get the job at once.
 	default: // not confirmed yet
 		end.State, end.Delay = queue.Delayed, unconfirmed
 		a.line.refused(now)
@@ -269,7 +271,9 @@ func (l *life) refuse(a *attempt, reason breaker.Reason) {
 		return
 	}
 	status, err := bounded(l.records, func(ctx context.Context) (upstream.Status, error) {
-		return l.upstreams.Refuse(ctx, a.line.name, l.id, breaker.Refused{Generation: l.generationOf(a), Reason: reason, Job: a.job.ID})
+		return l.upstreams.Refuse(ctx, a.line.name, l.id, breaker.Refused{
+			Generation: l.generationOf(a), Reason: reason, Credential: a.line.credential, Job: a.job.ID,
+		})
 	})
 	if err != nil {
 		l.log.Warn("a refusal could not be told", "upstream", a.line.name, "error", err)

@@ -45,7 +45,11 @@ func (l *life) room(line *line) int {
 		}
 		return 0
 	}
-	return line.careful(min(l.free, l.share()-line.running, maxClaim), time.Now())
+	n := min(l.free, l.share()-line.running, maxClaim)
+	if line.status.Parked(line.credential) {
+		return line.trial(n, l.upstreams.HoldFor(), time.Now())
+	}
+	return line.careful(n, time.Now())
 }
 
 // share is how many slots one line may hold, so that calls of one upstream that hang do not fill the worker.
@@ -96,7 +100,7 @@ func (l *life) claimProbe(ctx context.Context, line *line) (started bool) {
 	}()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statementLimit)
 	defer cancel()
-	status, probe, err := l.upstreams.Grant(ctx, line.name, l.id, line.longest+l.cfg.DeathAfter)
+	status, probe, err := l.upstreams.Grant(ctx, line.name, l.id, line.credential, line.longest+l.cfg.DeathAfter)
 	if err != nil {
 		l.log.Warn("could not ask for a probe", "upstream", line.name, "error", err)
 		if probe != uuid.Nil { // granted, for all we know: the reply was lost
@@ -154,6 +158,7 @@ func (l *life) claimJobs(ctx context.Context, line *line, gate queue.Gate, n int
 	}
 	if len(jobs) > 0 {
 		l.left[id] = len(jobs)
+		line.claimedAt = time.Now()
 	}
 	for _, job := range jobs {
 		a := &attempt{job: job, line: line, claim: id}

@@ -16,7 +16,6 @@ import (
 	"github.com/sluicedev/sluice/pkg/jobtype"
 	"github.com/sluicedev/sluice/pkg/llm"
 	"github.com/sluicedev/sluice/pkg/llm/llmtest"
-	"github.com/sluicedev/sluice/pkg/llm/openai"
 	"github.com/sluicedev/sluice/pkg/queue"
 	"github.com/sluicedev/sluice/pkg/worker"
 )
@@ -87,7 +86,7 @@ func TestThePermitOfADeadWorkerIsFreedInTheEnd(t *testing.T) {
 	if err := f.queue.Join(t.Context(), "dead", []string{"ask"}, 1); err != nil {
 		t.Fatal(err)
 	}
-	if _, probe, err := f.upstreams.Grant(t.Context(), "openai:gpt-5", "dead", time.Hour); err != nil || probe == uuid.Nil {
+	if _, probe, err := f.upstreams.Grant(t.Context(), "openai:gpt-5", "dead", "", time.Hour); err != nil || probe == uuid.Nil {
 		t.Fatal(probe, err)
 	}
 	f.startOn(slowReply{f.pool(f.url), loseOnce(isFreeLost)}, f.pool(f.url),
@@ -247,31 +246,6 @@ func TestAHundredFailuresAtOnceAreOneOutage(t *testing.T) {
 	}
 	if lost := f.count(`select count(*) from jobs where state <> 'done' or attempts > 2`); lost != 0 {
 		t.Errorf("%d jobs failed, or paid for the outage more than once", lost)
-	}
-}
-
-// One worker has an old key: it gives jobs back until the other has done them, and none fails.
-func TestOneWorkerWithAWrongKeyFailsNothing(t *testing.T) {
-	t.Parallel()
-	f := newFleet(t, []jobtype.Type{fast("ask", "openai", "gpt-5", 5)})
-	wrong := llmtest.Start(t, llmtest.WithScript(llmtest.Script{Mode: "bad_key"}))
-	f.start(func(c *worker.Config) { c.Concurrency = 2 }, nil)
-	f.untilEnded(f.enqueue("ask", hello, 1))
-	f.start(func(c *worker.Config) {
-		c.Providers = map[string]llm.Provider{"openai": openai.New(openai.Config{BaseURL: wrong.BaseURL(), APIKey: "sk-old"})}
-	}, nil)
-	f.until("it has joined", func() bool { return f.count(`select count(*) from workers`) == 2 })
-	var ids []uuid.UUID
-	for wrong.Count() < 2 {
-		some := f.enqueue("ask", hello, 10)
-		ids = append(ids, some...)
-		f.until("they were tried", func() bool {
-			return f.count(`select count(*) from jobs where id = any ($1) and lease > 0`, some) == int64(len(some))
-		})
-	}
-	f.untilEnded(ids)
-	if n := f.count(`select count(*) from jobs where state <> 'done' or attempts <> 1`); n != 0 {
-		t.Errorf("%d jobs are not done at their one charged try", n)
 	}
 }
 

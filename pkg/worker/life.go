@@ -53,7 +53,7 @@ func newLife(w *Worker, id string) *life {
 		Worker: w, id: id, queue: w.newQueue(), log: w.cfg.Log.With("worker", id),
 		watch: newWatch(w.cfg.DeathAfter),
 		wake:  make(chan struct{}, 1), soon: make(chan struct{}, 1), due: make(chan struct{}, 1),
-		lines: lines(w.cfg.Types, w.handlers), free: w.cfg.Concurrency,
+		lines: lines(w.cfg.Types, w.handlers, w.cfg.Providers), free: w.cfg.Concurrency,
 		running: map[queue.Lease]*attempt{}, left: map[uuid.UUID]int{}, unclear: map[uuid.UUID]time.Time{},
 		untold: map[uuid.UUID]untold{}, estimates: map[string]estimate{},
 	}

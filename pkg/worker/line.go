@@ -7,6 +7,7 @@ import (
 
 	"github.com/sluicedev/sluice/pkg/breaker"
 	"github.com/sluicedev/sluice/pkg/jobtype"
+	"github.com/sluicedev/sluice/pkg/llm"
 	"github.com/sluicedev/sluice/pkg/queue"
 	"github.com/sluicedev/sluice/pkg/upstream"
 )
@@ -19,6 +20,8 @@ type line struct {
 	types    []string
 	timeouts []time.Duration // of types
 	longest  time.Duration   // of timeouts
+
+	credential string // fingerprint of the key that calls are made with; "": not known, as a handler of one's own has its own
 
 	hot     bool            // somebody may be waiting
 	running int             // slots it holds
@@ -34,14 +37,16 @@ type line struct {
 	tokens  float64   // of a call, on average; 0: not known yet
 	owed    float64   // tokens by which the calls so far cost more than was booked for them
 
-	// What this worker met with its own credential: see alone.
+	// What this worker met with its own credential: see alone, careful and trial.
+	parked    bool      // it was told to be
+	claimedAt time.Time // when it claimed last
 	okBegan   time.Time // when the latest call began that succeeded
 	refusals  int       // of its credential or model since the latest success
 	refusedAt time.Time // the latest of them
 }
 
 // lines are those that a worker with these handlers may claim from.
-func lines(types jobtype.Set, handlers map[string]Handler) map[string]*line {
+func lines(types jobtype.Set, handlers map[string]Handler, providers map[string]llm.Provider) map[string]*line {
 	all := map[string]*line{}
 	for _, t := range types.All() {
 		if handlers[t.Name] == nil {
@@ -52,6 +57,9 @@ func lines(types jobtype.Set, handlers map[string]Handler) map[string]*line {
 			if l == nil {
 				l = &line{name: name, paced: t.Upstream != ""}
 				all[name] = l
+			}
+			if provider := providers[t.Upstream]; provider != nil && !t.Custom {
+				l.credential = provider.Credential()
 			}
 			l.types = append(l.types, t.Name)
 			l.timeouts = append(l.timeouts, t.Timeout)
@@ -75,7 +83,7 @@ func (l *line) open() bool {
 
 // wantsProbe tells whether to ask for the permit of a probe.
 func (l *line) wantsProbe() bool {
-	return l.paced && l.known && l.status.Admits && !l.probing
+	return l.paced && l.known && l.status.AdmitsWith(l.credential) && !l.probing
 }
 
 // gate is for an ordinary claim.
@@ -130,14 +138,23 @@ func (l *line) refused(now time.Time) {
 }
 
 // careful limits how many calls may start after a refusal that nobody has confirmed: one at a time, after a pause that
-// doubles, until one succeeds. If it is the key, the whole backlog need not find out; if it is this worker's key alone,
-// the others get the jobs.
+// doubles, until one succeeds: if it is the key, the whole backlog need not find out. Once it is known to be this worker's
+// key alone, see trial.
 func (l *line) careful(n int, now time.Time) int {
 	if l.refusals == 0 {
 		return n
 	}
 	wait := min(tickEvery<<min(l.refusals-1, 10), maxCareful)
 	if l.running > 0 || now.Sub(l.refusedAt) < wait {
+		return 0
+	}
+	return min(n, 1)
+}
+
+// trial limits how many calls may start while this worker's credential is refused and others' is accepted: one now and
+// then, to see whether it is accepted again. The jobs are the others'.
+func (l *line) trial(n int, every time.Duration, now time.Time) int {
+	if l.running > 0 || now.Sub(l.claimedAt) < every {
 		return 0
 	}
 	return min(n, 1)

@@ -86,6 +86,29 @@ func TestCareAfterRefusals(t *testing.T) {
 	}
 }
 
+func TestAParkedLineTriesOneCallInEachInterval(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	l := &line{}
+	if n := l.trial(50, time.Minute, now); n != 1 {
+		t.Errorf("%d calls may start at first, want one", n)
+	}
+	l.claimedAt = now
+	if n := l.trial(50, time.Minute, now.Add(time.Minute-1)); n != 0 {
+		t.Errorf("%d calls within the minute", n)
+	}
+	if n := l.trial(50, time.Minute, now.Add(time.Minute)); n != 1 {
+		t.Errorf("%d calls after a minute, want one", n)
+	}
+	if n := l.trial(0, time.Minute, now.Add(time.Minute)); n != 0 {
+		t.Errorf("%d calls without a slot", n)
+	}
+	l.running = 1
+	if n := l.trial(50, time.Minute, now.Add(time.Hour)); n != 0 {
+		t.Error("a call started beside another one")
+	}
+}
+
 func TestTheShareOfALine(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -29,7 +29,7 @@ func (l *life) answered(a *attempt, answer breaker.Answer, seen *quota.Observati
 	if probe == uuid.Nil {
 		return false
 	}
-	answer.Probe, answer.Job = probe, a.job.ID
+	answer.Probe, answer.Job, answer.Credential = probe, a.job.ID, a.line.credential
 	status, ok := l.endProbe(l.records, a.line, probe, func(ctx context.Context) (upstream.Status, error) {
 		return l.upstreams.Answered(ctx, a.line.name, l.id, answer, seen)
 	})

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/sluicedev/sluice/pkg/breaker"
 	"github.com/sluicedev/sluice/pkg/queue"
 	"github.com/sluicedev/sluice/pkg/upstream"
 )
@@ -156,9 +157,25 @@ func (l *life) readUpstreams(ctx context.Context) error {
 	for _, s := range statuses {
 		if line := l.lines[s.Name]; line != nil {
 			line.learn(s)
+			l.tellParked(line)
 		}
 	}
 	return nil
+}
+
+// tellParked logs once that a line is parked, and once that it is not any more. The caller holds the mutex.
+func (l *life) tellParked(line *line) {
+	parked := line.status.Parked(line.credential)
+	if parked == line.parked || line.status.State != string(breaker.Closed) {
+		return
+	}
+	line.parked = parked
+	if parked {
+		l.log.Warn("this worker's credential is refused while others' is accepted: it leaves the jobs to them, but for a call now and then; "+
+			"check its API key (OPENAI_API_KEY, or the upstream's api_key_env)", "upstream", line.name, "every", l.upstreams.HoldFor())
+		return
+	}
+	l.log.Info("this worker's credential is not refused any more", "upstream", line.name)
 }
 
 // settle clears up after probes whose end could not be told, and after claims: those whose jobs have all ended, and those

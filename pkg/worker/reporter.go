@@ -95,6 +95,9 @@ func (r *reporter) succeeded(a *attempt) {
 		c.Trailing, c.Jobs = 0, nil
 	}
 	r.life.succeeds(a)
+	if status, _ := r.life.visitable(a.line); status.Parked(a.line.credential) {
+		nudge(r.wake)
+	}
 }
 
 // failed counts a failure and waits for the report: what the breaker is then decides whether the job is charged.
@@ -230,7 +233,9 @@ func (r *reporter) take(ctx context.Context, line *line, ask quota.Ask) upstream
 
 func (r *reporter) deliver(ctx context.Context, line *line, t *tally, ask quota.Ask) (bought upstream.Bought) {
 	status, err := bounded(ctx, func(ctx context.Context) (status upstream.Status, err error) {
-		status, bought, err = r.life.upstreams.Visit(ctx, line.name, r.life.id, t.visit(ask))
+		visit := t.visit(ask)
+		visit.Report.Credential = line.credential
+		status, bought, err = r.life.upstreams.Visit(ctx, line.name, r.life.id, visit)
 		return status, err
 	})
 	if err != nil {
@@ -268,7 +273,8 @@ func (r *reporter) due() map[*line]*tally {
 	}
 	due := map[*line]*tally{}
 	for line, t := range r.tallies {
-		if status, free := r.life.visitable(line); t.urgent() || free && t.due(status) {
+		status, free := r.life.visitable(line)
+		if t.urgent() || free && (t.due(status) || t.accepted(status, line.credential)) {
 			due[line] = t
 			delete(r.tallies, line)
 		} else if time.Since(t.since) > tallyWindow {
@@ -305,6 +311,15 @@ func (t *tally) due(s upstream.Status) bool {
 		return true
 	}
 	return t.seen != nil && (s.ObservedAt == nil || s.Now.Sub(*s.ObservedAt) >= tickEvery)
+}
+
+// accepted tells whether a success is news of its credential: that it is not refused any more, or, while another one is
+// and no success was told for a while, that this one is not.
+func (t *tally) accepted(s upstream.Status, credential string) bool {
+	if t.report.OK == 0 || len(s.Refused) == 0 {
+		return false
+	}
+	return s.Parked(credential) || s.LastOKAt == nil || s.Now.Sub(*s.LastOKAt) >= acceptedFor
 }
 
 // visitable tells whether it is time for a visit that can wait.

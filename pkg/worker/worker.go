@@ -39,6 +39,7 @@ const (
 	maxError       = 4 << 10               // bytes of last_error
 	unconfirmed    = 15 * time.Second      // before a job tries again whose credential or model was refused, unconfirmed
 	maxCareful     = 30 * time.Second      // the longest pause between calls after refusals, unconfirmed
+	acceptedFor    = 20 * time.Second      // after a success before the next one is news where a credential is refused
 	expireEvery    = 5                     // ticks
 	repairEvery    = 10                    // ticks
 	compactEvery   = 30                    // ticks

@@ -319,7 +319,7 @@ func TestTheJobsOfADeadWorkerAreDoneByOthers(t *testing.T) {
 	if err := f.upstreams.Ensure(t.Context(), "openai:gpt-5"); err != nil {
 		t.Fatal(err)
 	}
-	_, probe, err := f.upstreams.Grant(t.Context(), "openai:gpt-5", "dead", time.Hour)
+	_, probe, err := f.upstreams.Grant(t.Context(), "openai:gpt-5", "dead", "", time.Hour)
 	if err != nil || probe == uuid.Nil {
 		t.Fatal(probe, err)
 	}

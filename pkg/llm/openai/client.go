@@ -96,6 +96,9 @@ func (c *Client) send(ctx context.Context, id string, body []byte) (*http.Respon
 	return res, err
 }
 
+// Credential implements llm.Provider.
+func (c *Client) Credential() string { return llm.Fingerprint(c.apiKey) }
+
 func (c *Client) error(e llm.Error) *llm.Error { return llm.NewError(e, c.apiKey) }
 
 // limitBody bounds what a response can make this process hold.
