@@ -83,7 +83,7 @@ var (
 	concurrency       = whole("SLUICE_CONCURRENCY", ofWorker, 100, 1, 10_000, "calls in flight of one worker")
 	deathAfter        = duration("SLUICE_DEATH_AFTER", ofWorker, 30*time.Second, 3*time.Second, 10*time.Minute, "how long a worker's heartbeat must stand still before its jobs are given to others")
 	drainLimit        = duration("SLUICE_DRAIN_LIMIT", ofWorker, 25*time.Second, 0, time.Hour, "how long a worker that is told to stop waits for its calls before it gives the jobs back")
-	holdProbeInterval = duration("SLUICE_HOLD_PROBE_INTERVAL", ofWorker, 2*time.Minute, time.Second, 24*time.Hour, "how often an upstream is probed that is held for its account, credentials or configuration")
+	holdProbeInterval = duration("SLUICE_HOLD_PROBE_INTERVAL", ofWorker, 2*time.Minute, time.Second, 24*time.Hour, "how often an upstream is probed that is held for its account, credentials or configuration, and a key tried again that is refused while another one is accepted")
 	upstreamShare     = share("SLUICE_UPSTREAM_SHARE", ofWorker, "the part of a worker's slots that one upstream may hold, so that calls that hang cannot fill it; 0: half, or all where there is one upstream")
 )
 

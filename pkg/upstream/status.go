@@ -34,7 +34,8 @@ type Status struct {
 	Suspected  bool      // a refusal waits for a second job to confirm it
 	ProbeJob   uuid.UUID // of the latest probe
 
-	// For Parked and AdmitsWith.
+	// Credentials go by their fingerprints: see Parked and AdmitsWith.
+	LastOKBy      string   // what succeeded at LastOKAt; "": not known
 	Refused       []string // credentials that the provider is known to refuse
 	AdmitsUntried bool     // a probe may be made now with a known credential that is none of them
 
@@ -99,7 +100,7 @@ func (r row) status() Status {
 		Tight: tight(q, outlook), Wait: outlook.Wait, Pace: outlook.Pace,
 		Now: r.Now, Generation: r.Generation, Cold: b.Cold(), Admits: b.Admits("", r.Now),
 		Suspected: r.SuspectJob != nil, ProbeJob: b.ProbeJob,
-		Refused: b.Refused, AdmitsUntried: b.AdmitsUntried(r.Now),
+		LastOKBy: b.LastOKBy, Refused: b.Refused, AdmitsUntried: b.AdmitsUntried(r.Now),
 		quota: q,
 	}
 }

@@ -25,7 +25,6 @@ const (
 // withKey makes a worker's calls with a key of its own. How the provider takes them is up to sim.
 func withKey(sim *llmtest.Server, key string) func(*worker.Config) {
 	return func(c *worker.Config) {
-		c.Concurrency = 2
 		c.Providers = map[string]llm.Provider{"openai": openai.New(openai.Config{BaseURL: sim.BaseURL(), APIKey: key})}
 	}
 }

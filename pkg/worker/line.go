@@ -140,15 +140,23 @@ func (l *line) refused(now time.Time) {
 // careful limits how many calls may start after a refusal that nobody has confirmed: one at a time, after a pause that
 // doubles, until one succeeds: if it is the key, the whole backlog need not find out. Once it is known to be this worker's
 // key alone, see trial.
+//
+// Before its first success, a credential that is not the fleet's also goes one call at a time: it may be an old one.
 func (l *line) careful(n int, now time.Time) int {
-	if l.refusals == 0 {
+	if l.refusals == 0 && !l.unproven() {
 		return n
 	}
-	wait := min(tickEvery<<min(l.refusals-1, 10), maxCareful)
+	wait := min(tickEvery<<min(l.refusals, 10)/2, maxCareful)
 	if l.running > 0 || now.Sub(l.refusedAt) < wait {
 		return 0
 	}
 	return min(n, 1)
+}
+
+// unproven tells whether another credential succeeded last, and this one has not yet, as far as this worker knows.
+func (l *line) unproven() bool {
+	by := l.status.LastOKBy
+	return l.okBegan.IsZero() && by != "" && l.credential != "" && by != l.credential
 }
 
 // trial limits how many calls may start while this worker's credential is refused and others' is accepted: one now and

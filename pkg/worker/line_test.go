@@ -86,6 +86,31 @@ func TestCareAfterRefusals(t *testing.T) {
 	}
 }
 
+func TestACredentialThatIsNotTheFleetsGoesAloneUntilItSucceeds(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	line := func(own, fleets string) *line {
+		return &line{credential: own, status: upstream.Status{LastOKBy: fleets}}
+	}
+	for _, c := range []struct {
+		own, fleets string
+		want        int
+	}{{"new", "new", 50}, {"", "new", 50}, {"new", "", 50}, {"old", "new", 1}} {
+		if n := line(c.own, c.fleets).careful(50, now); n != c.want {
+			t.Errorf("own %q, the fleet's %q: %d calls may start, want %d", c.own, c.fleets, n, c.want)
+		}
+	}
+	l := line("old", "new")
+	l.running = 1
+	if n := l.careful(50, now); n != 0 {
+		t.Error("a call started beside the first one")
+	}
+	l.succeeded(now)
+	if n := l.careful(50, now); n != 50 {
+		t.Errorf("%d calls may start after a success, want 50", n)
+	}
+}
+
 func TestAParkedLineTriesOneCallInEachInterval(t *testing.T) {
 	t.Parallel()
 	now := time.Now()
