@@ -13,20 +13,20 @@ alter table upstreams
 -- upstream_swap writes an upstream's row if it is still at the version that the caller read, and the event that goes with
 -- a change of state. The caller computed the row without a lock; here, and only here, the lock is taken, and no client
 -- waits under it. False: somebody else was first; read again. A row without an event is not waited for until it is on
--- disk: what a crash loses of counts and grants heals with the next answers. Besides each event, two things are told at
--- once: the first answer ever, and the first sign of a limit, from which on calls need permits.
+-- disk: what a crash loses of counts and grants heals with the next answers. Besides each event, three things are told
+-- at once: the first answer ever; the first sign of a limit, from which on calls need permits; and a suspicion, for now
+-- the others' successes are news.
 create or replace function upstream_swap(upstream_name text, seen bigint, next_row jsonb, event jsonb default null) returns boolean
 language plpgsql as $$
 declare
     n upstreams := jsonb_populate_record(null::upstreams, next_row);
-    was_cold boolean;
-    was_unlimited boolean;
+    was upstreams;
 begin
     if event is null then
         perform set_config('synchronous_commit', 'off', true);
     end if;
     perform pg_advisory_xact_lock(hashtextextended(current_schema() || '/upstream/' || upstream_name, 0));
-    select heard_at is null, quota_source = '' into was_cold, was_unlimited from upstreams where name = upstream_name;
+    select * into was from upstreams where name = upstream_name;
     update upstreams u set
         state = n.state, reason = n.reason, failures = n.failures, opened_at = n.opened_at, retry_at = n.retry_at,
         closed_at = n.closed_at, heard_at = n.heard_at, last_ok_at = n.last_ok_at, generation = n.generation,
@@ -50,7 +50,11 @@ begin
         insert into breaker_events (upstream, from_state, to_state, reason, by)
         values (upstream_name, event->>'from_state', event->>'to_state', event->>'reason', event->>'by');
     end if;
-    if event is not null or (was_cold and n.heard_at is not null) or (was_unlimited and n.quota_source <> '') then
+    if event is not null
+        or (was.heard_at is null and n.heard_at is not null)
+        or (was.quota_source = '' and n.quota_source <> '')
+        or (was.suspect_job is null and n.suspect_job is not null)
+    then
         perform pg_notify('sluice_upstreams', upstream_name);
     end if;
     return true;

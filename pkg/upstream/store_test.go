@@ -342,8 +342,9 @@ func TestASwapThatKnowsOfNoCredentialsKeepsThem(t *testing.T) {
 	}
 }
 
-// From the first sign of a limit calls need permits: who learns it late starts too many.
-func TestTheFirstSignOfALimitIsToldAndNoLaterOne(t *testing.T) {
+// From the first sign of a limit calls need permits, and who learns it late starts too many; a suspicion is settled by
+// those who tell in time that they succeed.
+func TestAFirstLimitAndASuspicionAreToldOnce(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t).warm()
 	listener, err := f.db.Acquire(t.Context())
@@ -354,16 +355,23 @@ func TestTheFirstSignOfALimitIsToldAndNoLaterOne(t *testing.T) {
 	if _, err := listener.Exec(t.Context(), "listen "+Channel); err != nil {
 		t.Fatal(err)
 	}
-	f.report(breaker.Report{OK: 1}, nil)
-	f.exec(`select pg_notify($1, 'no limit yet')`, Channel)
+	mark := func(s string) { t.Helper(); f.exec(`select pg_notify($1, $2)`, Channel, s) }
+	f.report(breaker.Report{OK: 1, Credential: "new"}, nil)
+	mark("nothing yet")
 	if s := f.report(breaker.Report{}, seen(0, 400)); !s.Paced {
 		t.Fatalf("%+v", s)
 	}
+	mark("a limit")
 	f.report(breaker.Report{}, seen(0, 300))
-	f.exec(`select pg_notify($1, 'the end')`, Channel)
+	mark("more of it")
+	f.refuse("old")
+	mark("a suspicion")
+	f.refuse("odd")
+	f.refuse("old")
+	mark("settled")
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	for _, want := range []string{"no limit yet", gpt5, "the end"} {
+	for _, want := range []string{"nothing yet", gpt5, "a limit", "more of it", gpt5, "a suspicion", "settled"} {
 		n, err := listener.Conn().WaitForNotification(ctx)
 		if err != nil || n.Payload != want {
 			t.Fatalf("told %v, %v; want %s", n, err, want)

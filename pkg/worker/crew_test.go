@@ -194,3 +194,35 @@ func TestASuccessCountsOnceAndWhenItBegins(t *testing.T) {
 		t.Errorf("after its last event: %+v", r)
 	}
 }
+
+// Whose key is refused is decided by whether others succeed, so they tell it before the suspect tries again.
+func TestASuspicionAsksForSuccessesAtOnce(t *testing.T) {
+	t.Parallel()
+	l := newCrew(t, nil)
+	line := l.onlyLine()
+	look := func() bool {
+		if err := l.readUpstreams(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-l.reporter.wake:
+			return true
+		default:
+			return false
+		}
+	}
+	l.reporter.succeeded(failing(l))
+	if look() {
+		t.Error("a success alone is news")
+	}
+	if _, err := l.upstreams.Refuse(t.Context(), line.name, "other", breaker.Refused{Reason: breaker.Credentials, Credential: "old", Job: uuid.New()}); err != nil {
+		t.Fatal(err)
+	}
+	if !look() {
+		t.Error("a suspicion did not wake the reporter")
+	}
+	l.reporter.flush(t.Context())
+	if s, _, err := l.upstreams.Get(t.Context(), line.name); err != nil || s.LastOKAt == nil {
+		t.Errorf("the success was not told: %+v, %v", s, err)
+	}
+}

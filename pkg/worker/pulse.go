@@ -158,6 +158,9 @@ func (l *life) readUpstreams(ctx context.Context) error {
 		if line := l.lines[s.Name]; line != nil {
 			line.learn(s)
 			l.tellParked(line)
+			if s.Suspected {
+				nudge(l.reporter.wake) // successes are news now
+			}
 		}
 	}
 	return nil
