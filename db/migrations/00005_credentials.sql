@@ -14,8 +14,8 @@ alter table upstreams
 -- a change of state. The caller computed the row without a lock; here, and only here, the lock is taken, and no client
 -- waits under it. False: somebody else was first; read again. A row without an event is not waited for until it is on
 -- disk: what a crash loses of counts and grants heals with the next answers. Besides each event, three things are told
--- at once: the first answer ever; the first sign of a limit, from which on calls need permits; and a suspicion, for now
--- the others' successes are news.
+-- at once: the first answer ever; the first sign of a limit, from which on calls need permits; and a suspicion of another
+-- credential than the one that succeeded last, for now the others' successes are news.
 create or replace function upstream_swap(upstream_name text, seen bigint, next_row jsonb, event jsonb default null) returns boolean
 language plpgsql as $$
 declare
@@ -53,7 +53,7 @@ begin
     if event is not null
         or (was.heard_at is null and n.heard_at is not null)
         or (was.quota_source = '' and n.quota_source <> '')
-        or (was.suspect_job is null and n.suspect_job is not null)
+        or (was.suspect_job is null and n.suspect_job is not null and n.suspect_credential is distinct from n.last_ok_by)
     then
         perform pg_notify('sluice_upstreams', upstream_name);
     end if;

@@ -51,6 +51,8 @@ func TestWhoseCredentialIsRefused(t *testing.T) {
 		"another one's, and then its own":       {warm().works("new", noon).meets("old", 1, noon).meets("odd", 2, noon).meets("old", 3, noon), Closed, []string{"old"}, ""},
 		"another one's, much later":             {warm().meets("old", 1, noon).works("new", noon.Add(soon)).meets("odd", 2, noon.Add(soon).Add(soon)), Closed, nil, "odd"},
 		"another one's, and nobody succeeds":    {warm().meets("old", 1, noon).meets("odd", 2, noon.Add(later)), Open, []string{"odd"}, ""},
+		"its own keep the suspicion young":      {warm().meets("old", 1, noon).works("new", noon.Add(soon)).meets("old", 1, noon.Add(soon)).meets("odd", 2, noon.Add(70*time.Second)), Closed, nil, "old"},
+		"the clock steps back in between":       {warm().meets("old", 1, noon).Sane(DefaultRules, noon.Add(-time.Hour)).meets("odd", 2, noon.Add(-time.Hour+later)), Open, []string{"odd"}, ""},
 		"a success much later ends it":          {warm().meets("old", 1, noon).works("new", noon.Add(later)), Closed, nil, ""},
 		"what succeeds is not known":            {warm().works("", noon).meets("old", 1, noon).meets("old", 2, noon), Closed, nil, "old"},
 		"what is refused is not known":          {warm().works("new", noon).meets("", 1, noon).meets("", 2, noon), Closed, nil, ""},

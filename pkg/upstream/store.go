@@ -18,8 +18,8 @@ import (
 )
 
 // Channel is where every change of a breaker's state is notified, with the upstream's name; the first sign of a limit, from
-// which on calls need permits; and a suspicion, which others' successes may settle. It is only a faster way to learn what
-// List tells.
+// which on calls need permits; and a suspicion of a credential that others' successes may settle. It is only a faster way to
+// learn what List tells.
 const Channel = "sluice_upstreams"
 
 // ErrNotFound says that there is no upstream of that name.

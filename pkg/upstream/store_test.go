@@ -364,6 +364,9 @@ func TestAFirstLimitAndASuspicionAreToldOnce(t *testing.T) {
 	mark("a limit")
 	f.report(breaker.Report{}, seen(0, 300))
 	mark("more of it")
+	f.refuse("new") // a bad job, as it seems
+	f.report(breaker.Report{OK: 1, Credential: "new"}, nil)
+	mark("its own")
 	f.refuse("old")
 	mark("a suspicion")
 	f.refuse("odd")
@@ -371,7 +374,7 @@ func TestAFirstLimitAndASuspicionAreToldOnce(t *testing.T) {
 	mark("settled")
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
 	defer cancel()
-	for _, want := range []string{"nothing yet", gpt5, "a limit", "more of it", gpt5, "a suspicion", "settled"} {
+	for _, want := range []string{"nothing yet", gpt5, "a limit", "more of it", "its own", gpt5, "a suspicion", "settled"} {
 		n, err := listener.Conn().WaitForNotification(ctx)
 		if err != nil || n.Payload != want {
 			t.Fatalf("told %v, %v; want %s", n, err, want)
