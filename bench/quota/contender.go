@@ -16,6 +16,7 @@ type contender interface {
 type place struct {
 	run      string // a name for the run, good for a database
 	baseURL  string // of the provider
+	parked   string // base URL of a second upstream's provider; "": there is none
 	postgres *postgres
 	slots    int // calls in flight at most, of all its processes together
 }
@@ -35,6 +36,21 @@ type accountant interface {
 	// quotaStatements is how many statements that took so far; false where that cannot be known.
 	quotaStatements(ctx context.Context) (int64, bool, error)
 	workers() int
+	// books are what can be told only after stop.
+	books(ctx context.Context) (books, error)
+}
+
+// parker is a fleet that can be given jobs of a second upstream, whose provider takes none.
+type parker interface {
+	// park hands over that many, and returns once the fleet knows that they have to wait.
+	park(ctx context.Context, jobs int) error
+}
+
+// books are what a fleet wrote down in Postgres.
+type books struct {
+	updates, hot int64 // of the table of upstreams
+	tripped      bool  // a breaker opened
+	charged      int   // attempts from a second after that until it closed which failed and were counted against their jobs
 }
 
 // contenders are all, in the order of the table.

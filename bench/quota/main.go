@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -43,33 +44,55 @@ func parse(args []string, help io.Writer) (o options, err error) {
 	flags := flag.NewFlagSet("quota", flag.ContinueOnError)
 	flags.SetOutput(help)
 	small := flags.Bool("quick", false, "run everything once and small, to see that it works; the figures mean nothing")
+	inRealTime := flags.Bool("real", false, "windows of a minute and calls of 6s, as real providers have them, measured for 10m; only sluice x4, unless -contender says otherwise")
 	scenario := flags.String("scenario", "", "only scenarios whose name matches this `regexp`")
 	contender := flags.String("contender", "", "only contenders whose name matches this `regexp`")
-	outage := flags.Duration("outage", 0, "length of the outage (20s)")
+	span := flags.Duration("span", 0, "measured time of scenarios without an outage (20s; with -real 10m)")
+	down := flags.Duration("outage", 0, "length of the outage, the only one then (20s; with -real a long one of 50s as well)")
 	flags.IntVar(&o.together, "together", 0, "`n` contenders at the same time (all)")
 	flags.Uint64Var(&o.seed, "seed", 1, "of the jobs and the provider")
 	flags.StringVar(&o.plot, "plot", "", "write the outage as an SVG to this `file`")
-	flags.BoolVar(&o.write, "write", false, "write docs/benchmarks-quota.md and .svg of this checkout")
+	flags.BoolVar(&o.write, "write", false, "write docs/benchmarks-quota.md and .svg of this checkout; with -real docs/benchmarks-quota-real.*")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unknown argument %q: all settings are flags, see -help", flags.Arg(0))
 	}
+	if o.scale, err = scaleOf(*small, *inRealTime); err != nil {
+		return o, err
+	}
+	o.scale = o.scale.lasting(*span, *down)
 	if o.scenario, err = regexp.Compile(*scenario); err != nil {
 		return o, fmt.Errorf("-scenario: %w", err)
 	}
-	if o.contender, err = regexp.Compile(*contender); err != nil {
+	if o.contender, err = regexp.Compile(cmp.Or(*contender, o.scale.contender)); err != nil {
 		return o, fmt.Errorf("-contender: %w", err)
 	}
-	o.scale = full
-	if *small {
-		o.scale = quick
-	}
-	if *outage > 0 {
-		o.scale.outage = *outage
-	}
 	return o, nil
+}
+
+func scaleOf(small, inRealTime bool) (scale, error) {
+	switch {
+	case small && inRealTime:
+		return scale{}, errors.New("-quick and -real exclude each other")
+	case small:
+		return quick, nil
+	case inRealTime:
+		return realTime, nil
+	}
+	return full, nil
+}
+
+// lasting changes how long it takes, where that was said.
+func (s scale) lasting(span, down time.Duration) scale {
+	s.span = cmp.Or(span, s.span)
+	if down > 0 {
+		first := s.outages.each[0]
+		first.length = down
+		s.outages.each = []outage{first}
+	}
+	return s
 }
 
 func run(ctx context.Context, args []string, out, progress io.Writer) (err error) {
@@ -104,10 +127,11 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 func raceAll(ctx context.Context, o options, programs programs, server *postgres, progress io.Writer) (all []record, err error) {
 	chosen := slices.DeleteFunc(contenders(programs, o.scale), func(c contender) bool { return !o.contender.MatchString(c.name()) })
 	list := slices.DeleteFunc(scenarios(o.scale), func(sc scenario) bool { return !o.scenario.MatchString(sc.name) })
-	if len(chosen) == 0 || len(list) == 0 {
-		return nil, errors.New("no contender or no scenario has such a name")
+	groups := groups(o, list, chosen)
+	if len(groups) == 0 {
+		return nil, errors.New("no contender and no scenario for it have such names")
 	}
-	for _, group := range groups(o, list, chosen) {
+	for _, group := range groups {
 		began := time.Now()
 		fmt.Fprintf(progress, "%s: %d trials ...", what(group), len(group))
 		records, err := race(ctx, group, server)
@@ -132,39 +156,54 @@ func what(group []*trial) string {
 
 // groups are the trials that run at the same time, group after group.
 func groups(o options, scenarios []scenario, contenders []contender) (groups [][]*trial) {
-	together := len(contenders)
+	together := max(1, len(contenders))
 	if o.together > 0 {
 		together = o.together
 	}
-	for _, sc := range scenarios {
+	for _, round := range o.scale.rounds(scenarios) {
 		for chunk := range slices.Chunk(contenders, together) {
-			var group []*trial
-			for _, c := range chunk {
-				group = append(group, &trial{contender: c, scenario: sc, seed: o.seed})
+			if group := trials(round, chunk, o.seed); len(group) > 0 {
+				groups = append(groups, group)
 			}
-			groups = append(groups, group)
 		}
 	}
-	if o.scale.atOnce {
-		return [][]*trial{slices.Concat(groups...)}
-	}
 	return groups
+}
+
+// trials are of each contender in each scenario that suits it.
+func trials(scenarios []scenario, contenders []contender, seed uint64) (list []*trial) {
+	for _, sc := range scenarios {
+		for _, c := range contenders {
+			if sc.suits(c) {
+				list = append(list, &trial{contender: c, scenario: sc, seed: seed})
+			}
+		}
+	}
+	return list
 }
 
 // conditionsOf says what the figures hold for.
 func conditionsOf(o options, server *postgres, load string) string {
 	s := o.scale
-	together := "all contenders at the same time"
-	switch {
-	case o.scale.atOnce:
-		together = "everything at the same time: figures without meaning"
-	case o.together > 0:
-		together = fmt.Sprintf("%d contenders at the same time", o.together)
+	crowd := "all contenders of a scenario"
+	if o.together > 0 {
+		crowd = fmt.Sprintf("%d contenders of a scenario", o.together)
 	}
-	return fmt.Sprintf("%d CPUs, %s, PostgreSQL %d with fsync; limits of %d requests or %d tokens a window of %v, %d slots, calls of %v (outage: %v); "+
-		"%v measured, the outage %v of %v; %s; seed %d; load of the machine before: %s; %s", runtime.NumCPU(), runtime.Version(), server.Major(),
-		s.limit, s.limit*tokensPerCall, s.window, s.slots, s.call, s.long, s.span, s.outage, s.before+s.outage+s.after, together, o.seed,
-		load, time.Now().UTC().Format(time.DateOnly))
+	crowd += " at the same time" + s.crowding
+	down := s.outages
+	return fmt.Sprintf("%d CPUs, %s, PostgreSQL %d with fsync; limits of %d requests or %d tokens a window of %v, %d slots, calls of %v, %v measured; "+
+		"with an outage (%s): a window of %v, %d slots, calls of %v; %s; seed %d; load of the machine before: %s; %s",
+		runtime.NumCPU(), runtime.Version(), server.Major(), s.limit, s.limit*tokensPerCall, s.window, s.slots, s.call, s.span,
+		down, down.window, down.slots, down.call, crowd, o.seed, load, time.Now().UTC().Format(time.DateOnly))
+}
+
+// String tells how long they are.
+func (o outages) String() string {
+	var parts []string
+	for _, each := range o.each {
+		parts = append(parts, fmt.Sprintf("%v of %v", each.length, o.before+each.length+each.after))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // load is the machine's load average of the last minute: what else runs takes from everybody's figures.
@@ -179,13 +218,9 @@ func load() string {
 
 // write leaves what was asked for in files.
 func write(ctx context.Context, o options, conditions string, records []record, progress io.Writer) error {
-	outages := slices.DeleteFunc(slices.Clone(records), func(r record) bool { return r.up == 0 })
-	var picture bytes.Buffer
-	if len(outages) > 0 {
-		plot(&picture, outages)
-	}
+	picture := plot(slices.DeleteFunc(slices.Clone(records), func(r record) bool { return r.up == 0 }))
 	if o.plot != "" {
-		if err := save(o.plot, picture.Bytes(), progress); err != nil {
+		if err := save(o.plot, picture, progress); err != nil {
 			return err
 		}
 	}
@@ -196,8 +231,8 @@ func write(ctx context.Context, o options, conditions string, records []record, 
 	if err != nil {
 		return err
 	}
-	page := filepath.Join(root, "docs", "benchmarks-quota")
-	return errors.Join(save(page+".md", markdown(conditions, records), progress), save(page+".svg", picture.Bytes(), progress))
+	page := filepath.Join(root, "docs", o.scale.page)
+	return errors.Join(save(page+".md", o.scale.markdown(conditions, records), progress), save(page+".svg", picture, progress))
 }
 
 func save(path string, content []byte, progress io.Writer) error {
@@ -212,11 +247,11 @@ func save(path string, content []byte, progress io.Writer) error {
 }
 
 // markdown is the page with the results.
-func markdown(conditions string, records []record) []byte {
+func (s scale) markdown(conditions string, records []record) []byte {
 	var b bytes.Buffer
-	fmt.Fprintf(&b, "# Quota: how much is used, and who is hurt\n\nBy `go run ./quota -write` in `bench/`; its package comment says what each "+
-		"figure means and what it does not show.\n\n%s.\n\n", conditions)
+	fmt.Fprintf(&b, "# %s\n\nBy `%s` in `bench/`; its package comment says what each figure means and what it does not show.\n\n%s.\n\n",
+		s.title, s.command, conditions)
 	writeMarkdown(&b, rows(records))
-	b.WriteString("\n![Calls per second through an outage](benchmarks-quota.svg)\n")
+	fmt.Fprintf(&b, "\n![Calls per second through an outage](%s.svg)\n", s.page)
 	return b.Bytes()
 }

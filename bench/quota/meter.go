@@ -13,13 +13,16 @@ import (
 type figures struct {
 	calls, admitted int // own
 
-	used, left       share // of the usable quota
+	used, left, lost share // of the usable quota
+	steady           share // used of what was usable once it had settled
 	own429, other429 share // of own calls, of the neighbour's
 
-	inFlight int // as the outage began
-	inOutage int
-	back     time.Duration // after the outage
-	wasBack  bool          // false: not within back
+	inFlight  int // as the outage began
+	inOutage  int
+	closed    time.Duration // after the outage
+	wasClosed bool          // false: not within closed
+	back      time.Duration // after closed
+	wasBack   bool          // false: not within back
 }
 
 // share is a part of a whole; none where there is no whole.
@@ -47,13 +50,15 @@ func measure(r record) figures {
 	}
 	if r.up == 0 {
 		usable := r.usable(own) - taken(others, r.scenario.bound)
-		f.used = share{taken(own, r.scenario.bound), usable}
-		f.left = share{float64(r.left), usable}
+		used, left := taken(own, r.scenario.bound), float64(r.left)
+		f.used, f.left, f.lost = share{used, usable}, share{left, usable}, share{usable - used - left, usable}
+		f.steady = r.steady(own, others)
 		return f
 	}
 	f.inFlight = count(own, func(c llmtest.Call) bool { return c.At < r.down && (c.EndedAt == 0 || c.EndedAt > r.down) })
 	f.inOutage = r.inOutage(own)
-	f.back, f.wasBack = r.back(own)
+	f.closed, f.wasClosed = r.closed(own)
+	f.back, f.wasBack = r.back(own, f.closed)
 	return f
 }
 
@@ -92,6 +97,26 @@ func (r record) usable(own []llmtest.Call) float64 {
 	return float64(r.scenario.limit) + r.scenario.refill(r.to-from)
 }
 
+// steady is what own calls took once it had settled, of what left the bucket since then otherwise than by the neighbour.
+// None where nothing did.
+func (r record) steady(own, others []llmtest.Call) share {
+	if r.settled == 0 {
+		return share{}
+	}
+	own, others = since(r.settled, own), since(r.settled, others)
+	gone := r.scenario.refill(r.to-r.settled) + float64(r.stock-r.left)
+	return share{taken(own, r.scenario.bound), max(0, gone-taken(others, r.scenario.bound))}
+}
+
+// since are the calls that arrived from then on.
+func since(from time.Duration, calls []llmtest.Call) []llmtest.Call {
+	first := slices.IndexFunc(calls, func(c llmtest.Call) bool { return c.At >= from })
+	if first < 0 {
+		return nil
+	}
+	return calls[first:]
+}
+
 // inOutage counts the calls that arrived when their sender could have known better.
 func (r record) inOutage(own []llmtest.Call) int {
 	first := slices.IndexFunc(own, func(c llmtest.Call) bool { return c.At >= r.down && c.Status == http.StatusServiceUnavailable })
@@ -102,10 +127,20 @@ func (r record) inOutage(own []llmtest.Call) int {
 	return count(own, func(c llmtest.Call) bool { return c.At >= known && c.At < r.up })
 }
 
-// back is how long after the outage the pace was back: from then on, admitted calls come at 90 % of what the limit
+// closed is how long after the outage its first call was admitted: what closes a breaker. false: none was.
+func (r record) closed(own []llmtest.Call) (time.Duration, bool) {
+	for _, c := range own {
+		if c.At >= r.up && admitted(c) {
+			return c.At - r.up, true
+		}
+	}
+	return r.to - r.up, false
+}
+
+// back is how long after closed the pace was back: from then on, admitted calls come at 90 % of what the limit
 // refills, both for a tenth of a window, so that it is not a moment before a late burst, and for half a window, so that
 // it is not the burst alone. false: at no moment that leaves half a window to look at, of which back is the last.
-func (r record) back(own []llmtest.Call) (time.Duration, bool) {
+func (r record) back(own []llmtest.Call, closed time.Duration) (time.Duration, bool) {
 	short, long := r.scenario.window/10, r.scenario.window/2
 	var at []time.Duration // of admitted calls after the outage
 	for _, c := range own {
@@ -119,8 +154,8 @@ func (r record) back(own []llmtest.Call) (time.Duration, bool) {
 	}
 	for i := range at {
 		if at[i]+long <= r.to && fast(i, short) && fast(i, long) {
-			return at[i] - r.up, true
+			return at[i] - r.up - closed, true
 		}
 	}
-	return max(0, r.to-r.up-long), false
+	return max(0, r.to-r.up-closed-long), false
 }

@@ -64,11 +64,62 @@ func TestUsableIsTheBucketAndItsRefillWithoutTheNeighbours(t *testing.T) {
 		f := measure(record{scenario: steady(c.bound), calls: calls, from: time.Second, to: 11 * time.Second, left: c.left})
 		near(t, string(c.bound)+" used", f.used.percent(), 100*c.used/c.usable)
 		near(t, string(c.bound)+" left", f.left.percent(), 100*float64(c.left)/c.usable)
+		near(t, string(c.bound)+" used, left and lost", f.used.percent()+f.left.percent()+f.lost.percent(), 100)
 		near(t, "own 429s", f.own429.percent(), 25)
 		near(t, "the neighbour's 429s", f.other429.percent(), 20)
 		if f.calls != 200 || f.admitted != 150 {
 			t.Errorf("%d calls, %d admitted, want 200 and 150", f.calls, f.admitted)
 		}
+	}
+}
+
+func TestSteadyLeavesOutTheStartAndTheStock(t *testing.T) {
+	t.Parallel()
+	calls := logged(
+		ok("early", 90, 0, time.Millisecond), ok(neighbourID+"early", 5, time.Second, 0),
+		ok("job", 40, 3*time.Second, 100*time.Millisecond), ok(neighbourID, 10, 4*time.Second, 0), refused("job", 429, 5, 5*time.Second, 0),
+	)
+	for _, c := range []struct {
+		bound       dimension
+		stock, left int64
+		of          float64
+	}{
+		{requests, 25, 45, 8*10 + 25 - 45 - 10},
+		{tokens, 25_000, 45_000, (8*10_000 + 25_000 - 45_000 - 10*500) / 500},
+	} {
+		f := measure(record{scenario: steady(c.bound), calls: calls, to: 10 * time.Second, settled: 2 * time.Second, stock: c.stock, left: c.left})
+		near(t, string(c.bound)+" used, steady", f.steady.percent(), 100*40/c.of)
+	}
+	idle := record{scenario: steady(requests), calls: calls[:90], to: 10 * time.Second, settled: 2 * time.Second, left: 81}
+	if f := measure(idle); !f.steady.none() {
+		t.Errorf("nothing left the bucket, and %v %% of that was used", f.steady.percent())
+	}
+}
+
+func TestTheNeighbourTakesItsShareInTurns(t *testing.T) {
+	t.Parallel()
+	sc := scenario{bound: requests, limit: 600, window: time.Minute, span: 10 * time.Hour}
+	if !slices.Equal(working(sc, 1), working(sc, 1)) || slices.Equal(working(sc, 1), working(sc, 2)) {
+		t.Error("its calls do not follow the seed")
+	}
+	for name, neighbour := range map[string]func(scenario, uint64) []time.Duration{"working": working, "bursting": bursting} {
+		at := neighbour(sc, 1)
+		if share := float64(len(at)) / sc.refill(sc.span); math.Abs(share-neighbourShare) > 0.02 {
+			t.Errorf("%s: takes %.3f of the limit", name, share)
+		}
+		if !slices.IsSorted(at) || at[0] < 0 || at[len(at)-1] >= sc.span {
+			t.Errorf("%s: its calls are not in order, or not in the span", name)
+		}
+	}
+	rests := 0 // at 8 calls a second, a pause of 2 s is no chance
+	at := working(sc, 1)
+	for i := range at[1:] {
+		if at[i+1]-at[i] > 2*time.Second {
+			rests++
+		}
+	}
+	if turns := int(sc.span / (10 * time.Second)); rests < turns*8/10 || rests > turns*12/10 {
+		t.Errorf("it rests %d times, want about %d", rests, turns)
 	}
 }
 
@@ -96,23 +147,25 @@ func TestOutage(t *testing.T) {
 		name     string
 		calls    []llmtest.Call
 		inOutage int
-		back     time.Duration
-		wasBack  bool
+		closed   string
+		back     string // from closed on
 	}{
-		{"back after a pause", logged(trip, probe, ok("job", 100, 33*time.Second, 100*time.Millisecond)), 1, 3 * time.Second, true},
-		{"one in ten missing is still 90 %", logged(trip, ok("job", 100, 31*time.Second, 111*time.Millisecond)), 0, time.Second, true},
-		{"a call long before the burst", logged(trip, ok("job", 1, 31*time.Second, 0), ok("job", 100, 33*time.Second, 10*time.Millisecond)), 0, 3 * time.Second, true},
-		{"half the pace", logged(trip, ok("job", 100, 31*time.Second, 200*time.Millisecond)), 0, 15 * time.Second, false},
-		{"never again", trip, 0, 15 * time.Second, false},
-		{"too late to tell", logged(trip, ok("job", 100, 46*time.Second, 10*time.Millisecond)), 0, 15 * time.Second, false},
+		{"back after a pause", logged(trip, probe, ok("job", 100, 33*time.Second, 100*time.Millisecond)), 1, "3.0", "0.0"},
+		{"one in ten missing is still 90 %", logged(trip, ok("job", 100, 31*time.Second, 111*time.Millisecond)), 0, "1.0", "0.0"},
+		{"a probe long before the burst", logged(trip, ok("job", 1, 31*time.Second, 0), ok("job", 100, 33*time.Second, 10*time.Millisecond)), 0, "1.0", "2.0"},
+		{"a probe that is refused closes nothing", logged(trip, refused("job", 429, 1, 31*time.Second, 0), ok("job", 100, 33*time.Second, 10*time.Millisecond)), 0, "3.0", "0.0"},
+		{"half the pace", logged(trip, ok("job", 100, 31*time.Second, 200*time.Millisecond)), 0, "1.0", ">14.0"},
+		{"never again", trip, 0, ">20.0", "-"},
+		{"too late to tell", logged(trip, ok("job", 100, 46*time.Second, 10*time.Millisecond)), 0, "16.0", ">0.0"},
 		// 200 from 12 s on, one each 100 ms: 180 of them before 30 s.
-		{"hammering", logged(trip, refused("job", 503, 200, 12*time.Second, 100*time.Millisecond)), 180, 15 * time.Second, false},
-		{"a neighbour's calls are not ours", logged(trip, ok(neighbourID, 200, 31*time.Second, 50*time.Millisecond)), 0, 15 * time.Second, false},
-		{"not one call in it", ok("job", 100, 30*time.Second, 100*time.Millisecond), 0, 0, true},
+		{"hammering", logged(trip, refused("job", 503, 200, 12*time.Second, 100*time.Millisecond)), 180, ">20.0", "-"},
+		{"a neighbour's calls are not ours", logged(trip, ok(neighbourID, 200, 31*time.Second, 50*time.Millisecond)), 0, ">20.0", "-"},
+		{"not one call in it", ok("job", 100, 30*time.Second, 100*time.Millisecond), 0, "0.0", "0.0"},
 	} {
-		f := measure(record{scenario: steady(requests), calls: c.calls, to: to, down: down, up: up})
-		if f.inOutage != c.inOutage || f.back != c.back || f.wasBack != c.wasBack {
-			t.Errorf("%s: %d calls in the outage, back %v after %v; want %d, %v after %v", c.name, f.inOutage, f.wasBack, f.back, c.inOutage, c.wasBack, c.back)
+		r := record{scenario: steady(requests), calls: c.calls, to: to, down: down, up: up}
+		f := measure(r)
+		if cells := r.outageCells(f); f.inOutage != c.inOutage || cells[2] != c.closed || cells[3] != c.back {
+			t.Errorf("%s: %d calls in the outage, closed %s, back %s; want %d, %s and %s", c.name, f.inOutage, cells[2], cells[3], c.inOutage, c.closed, c.back)
 		}
 		if !f.used.none() {
 			t.Errorf("%s: a share of the quota is told, and none was usable in the outage", c.name)
@@ -145,13 +198,14 @@ func TestTableIsAligned(t *testing.T) {
 	t.Parallel()
 	records := []record{
 		{contender: "a", scenario: steady(requests), calls: ok("job", 100, 0, 0), to: time.Second, failed: 12345678},
-		{contender: "a long name", scenario: steady(tokens), quotaTx: 1.5, quotaTxKnown: true, to: time.Second},
+		{contender: "a long name", scenario: steady(tokens), quotaTx: 1.5, quotaTxKnown: true, to: time.Second,
+			books: &books{updates: 8, hot: 7, tripped: true, charged: 3}},
 	}
 	var b strings.Builder
 	writeText(&b, rows(records))
 	lines := strings.Split(strings.TrimRight(b.String(), "\n"), "\n")
 	heading := lines[0]
-	for _, c := range []struct{ column, cell string }{{"failed", "12345678"}, {"quota tx", "1.50"}} {
+	for _, c := range []struct{ column, cell string }{{"failed", "12345678"}, {"quota tx", "1.50"}, {"HOT %", "87.5"}, {"charged", "3"}, {"charged", "-"}} {
 		end := strings.Index(heading, c.column) + len(c.column)
 		if !slices.ContainsFunc(lines[1:], func(line string) bool { return len(line) >= end && strings.HasSuffix(line[:end], " "+c.cell) }) {
 			t.Errorf("no %s ends below %q in\n%s", c.cell, c.column, b.String())

@@ -20,18 +20,19 @@ const (
 	clipAt                                      = 4 // times the limit's pace; taller columns are cut, and their height is told
 )
 
-// plot draws calls a second over time, one strip for each record of one scenario: admitted below, refused on top.
-func plot(b *bytes.Buffer, records []record) {
-	sc := records[0].scenario
+// plot draws calls a second over time, one strip for each record: admitted below, refused on top.
+func plot(records []record) []byte {
+	b := new(bytes.Buffer)
 	height := marginTop + len(records)*(stripHeight+stripGap) + 20
 	fmt.Fprintf(b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="12">`+"\n", plotWidth, height)
-	fmt.Fprintf(b, `<rect width="100%%" height="100%%" fill="white"/><text x="%d" y="20" font-size="14">Calls per second, scenario "%s": `+
-		`<tspan fill="%s">admitted</tspan>, <tspan fill="%s">refused</tspan>; line: the limit's refill; grey: the outage; steps of %v</text>`+"\n",
-		marginLeft, html.EscapeString(sc.name), colourAdmitted, colourRefused, step)
+	fmt.Fprintf(b, `<rect width="100%%" height="100%%" fill="white"/><text x="%d" y="20" font-size="14">Calls per second: `+
+		`<tspan fill="%s">admitted</tspan>, <tspan fill="%s">refused</tspan>; line: the limit's refill; grey: the outage; steps of %v, cut at %d times the refill</text>`+"\n",
+		marginLeft, colourAdmitted, colourRefused, step, clipAt)
 	for i, r := range records {
 		strip{record: r, top: marginTop + i*(stripHeight+stripGap)}.draw(b)
 	}
 	b.WriteString("</svg>\n")
+	return b.Bytes()
 }
 
 // strip is one contender's part of the plot.
@@ -62,7 +63,7 @@ func (s strip) axes(b *bytes.Buffer, bottom, mostAdmitted, mostRefused float64) 
 	fmt.Fprintf(b, `<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="black" stroke-dasharray="4 3"/>`, marginLeft, plotWidth-10, line, line)
 	fmt.Fprintf(b, `<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="black"/>`, marginLeft, plotWidth-10, bottom, bottom)
 	fmt.Fprintf(b, `<text x="%d" y="%.1f" text-anchor="end">%.0f</text>`, marginLeft-5, line+4, pace)
-	fmt.Fprintf(b, `<text x="%d" y="%d" font-weight="bold">%s</text>`, marginLeft, s.top-4, html.EscapeString(s.contender))
+	fmt.Fprintf(b, `<text x="%d" y="%d" font-weight="bold">%s</text>`, marginLeft, s.top-4, html.EscapeString(s.contender+", "+s.scenario.name))
 	fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="end">peaks: %.0f admitted, %.0f refused</text>`+"\n", plotWidth-10, s.top-4, mostAdmitted, mostRefused)
 	for at := time.Duration(0); at <= s.to-s.from; at += s.tick() {
 		fmt.Fprintf(b, `<text x="%.1f" y="%.1f" text-anchor="middle" font-size="10">%gs</text>`, s.x(s.from+at), bottom+12, at.Seconds())

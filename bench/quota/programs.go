@@ -10,10 +10,19 @@ import (
 	"strings"
 )
 
-// programs is a folder with Sluice's binaries and a configuration.
-type programs struct{ dir string }
+// programs is a folder with Sluice's binaries, and a configuration in it.
+type programs struct{ dir, config string }
 
 const sluiceConfig = "types:\n  bench: {upstream: openai, model: " + model + ", policy: none}\n"
+
+// parkedConfig adds a second upstream, whose jobs are of the type other.
+const parkedConfig = sluiceConfig + "  other: {upstream: second, model: " + parkedModel + `, policy: none}
+upstreams:
+  second: {kind: openai, base_url: "%s", api_key_env: SECOND_API_KEY}
+`
+
+// parkedLine is what Sluice calls it.
+const parkedLine = "second:" + parkedModel
 
 // build makes the programs of this checkout, in a folder of their own. remove deletes it.
 func build(ctx context.Context) (p programs, remove func() error, err error) {
@@ -27,12 +36,18 @@ func build(ctx context.Context) (p programs, remove func() error, err error) {
 		err = command(ctx, "go", "-C", root, "build", "-o", dir, "./cmd/api", "./cmd/worker")
 	}
 	if err == nil {
-		err = os.WriteFile(filepath.Join(dir, "config.yaml"), []byte(sluiceConfig), 0o600)
+		p, err = programs{dir: dir}.configured("config", sluiceConfig)
 	}
 	if err != nil {
 		return p, nil, errors.Join(err, remove())
 	}
-	return programs{dir}, remove, nil
+	return p, remove, nil
+}
+
+// configured are the same programs with this configuration, in a file of that name.
+func (p programs) configured(name, config string) (programs, error) {
+	p.config = filepath.Join(p.dir, name+".yaml")
+	return p, os.WriteFile(p.config, []byte(config), 0o600)
 }
 
 // root is the folder of Sluice's own module.
@@ -55,7 +70,7 @@ func command(ctx context.Context, name string, args ...string) error {
 // environ is all that Sluice's programs are told; nothing of ours reaches them.
 func (p programs) environ(databaseURL string, more ...string) []string {
 	return append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "DATABASE_URL=" + databaseURL,
-		"SLUICE_CONFIG=" + filepath.Join(p.dir, "config.yaml")}, more...)
+		"SLUICE_CONFIG=" + p.config}, more...)
 }
 
 // migrate makes Sluice's tables.

@@ -4,13 +4,17 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/sluicedev/sluice/pkg/llm/llmtest"
 )
 
-// model is what every call asks for. Its quota is one domain.
-const model = "gpt-5"
+// model is what every call asks for. Its quota is one domain; that of the parked upstream is another.
+const (
+	model       = "gpt-5"
+	parkedModel = "gpt-5-mini"
+)
 
 // dimension is what a limit counts.
 type dimension string
@@ -27,10 +31,18 @@ type scenario struct {
 	limit     int64         // of it, in a window
 	window    time.Duration // that it refills in
 	script    llmtest.Script
-	neighbour bool          // somebody else takes 40 % of the key, in bursts
-	down, up  time.Duration // the outage, since the jobs were handed over; 0, 0: none
-	span      time.Duration // measured
-	slots     int           // calls that a contender may have in flight
+	neighbour func(scenario, uint64) []time.Duration // when somebody else uses the key, by a seed; nil: nobody does
+	parked    *parked                                // nil: there is one upstream
+	down, up  time.Duration                          // the outage, since the jobs were handed over; 0, 0: none
+	span      time.Duration                          // measured
+	slots     int                                    // calls that a contender may have in flight
+}
+
+// parked is a second upstream that takes no calls, whose jobs are the first of the queue.
+type parked struct {
+	script llmtest.Script
+	jobs   int
+	fleet  int // of Sluice's workers: to enqueue so many jobs takes longer than the scenario, so that only one fleet has them
 }
 
 // scale is how large and long everything is.
@@ -39,48 +51,118 @@ type scale struct {
 	window time.Duration
 	span   time.Duration
 	call   time.Duration // a call's usual length
-	long   time.Duration // a call's length where many are to be in flight
 	slots  int
 
-	fleets []int // of Sluice's workers
-	peers  int   // processes of each of the others
-	atOnce bool  // all scenarios at the same time
+	fleets    []int  // of Sluice's workers
+	peers     int    // processes of each of the others
+	contender string // which of them run unless told otherwise, as a regexp
+	parked    parked // without its script
+	bursts    bool   // the neighbour that bursts, too
+	outages   outages
 
-	before, outage, after time.Duration
+	atOnce   func(scenario) bool // which scenarios run at the same time; the others run one by one
+	crowding string              // that in words, after "at the same time"
+
+	page, title, command string // of results: its name in docs, its heading, what writes it
+}
+
+// outages are the scenarios with an outage. They have a window of their own, for their pace and the length of a call decide
+// how many calls are in flight as it begins.
+type outages struct {
+	window time.Duration
+	call   time.Duration
+	slots  int
+	before time.Duration
+	each   []outage
+}
+
+// outage is how long the provider is down, and how long it is watched afterwards: until a breaker that has found it down
+// once more has closed, and the pace has had time to be back.
+type outage struct {
+	name          string
+	length, after time.Duration
 }
 
 var (
 	full = scale{
-		limit: 500, window: 10 * time.Second, span: 20 * time.Second, call: 900 * time.Millisecond, long: 6 * time.Second,
-		slots: 512, fleets: []int{1, 4, 16}, peers: 16,
-		before: 10 * time.Second, outage: 20 * time.Second, after: 22 * time.Second,
+		limit: 500, window: 10 * time.Second, span: 20 * time.Second, call: 900 * time.Millisecond,
+		slots: 512, fleets: []int{1, 4, 16}, peers: 16, parked: parked{jobs: 100_000, fleet: 4},
+		outages: outages{
+			window: 10 * time.Second, call: 6 * time.Second, slots: 512, before: 10 * time.Second,
+			each: []outage{{"outage", 20 * time.Second, 22 * time.Second}},
+		},
+		atOnce: func(sc scenario) bool { return sc.parked != nil }, crowding: ", and both with a parked upstream",
+		page: "benchmarks-quota", title: "Quota: how much is used, and who is hurt", command: "go run ./quota -write",
+	}
+	realTime = scale{
+		limit: 500, window: time.Minute, span: 10 * time.Minute, call: 6 * time.Second,
+		slots: 256, fleets: full.fleets, peers: full.peers, contender: "^sluice x4$", parked: full.parked, bursts: true,
+		outages: outages{
+			window: full.outages.window, call: full.outages.call, slots: full.outages.slots, before: full.outages.before,
+			each: append(slices.Clone(full.outages.each), outage{"long outage", 50 * time.Second, 40 * time.Second}),
+		},
+		atOnce: func(sc scenario) bool { return sc.up == 0 }, crowding: ", and all scenarios without an outage",
+		page: "benchmarks-quota-real", title: "Quota in real time", command: "go run ./quota -real -write",
 	}
 	quick = scale{
-		limit: 50, window: time.Second, span: time.Second, call: 90 * time.Millisecond, long: 200 * time.Millisecond,
-		slots: 64, fleets: []int{1, 2}, peers: 2, atOnce: true,
-		before: time.Second, outage: time.Second, after: time.Second,
+		limit: 50, window: time.Second, span: time.Second, call: 90 * time.Millisecond,
+		slots: 64, fleets: []int{2}, peers: 2, parked: parked{jobs: 500, fleet: 2},
+		outages: outages{
+			window: time.Second, call: 200 * time.Millisecond, slots: 64, before: time.Second,
+			each: []outage{{"outage", time.Second, time.Second}, {"long outage", 2 * time.Second, time.Second}},
+		},
+		atOnce: func(scenario) bool { return true }, crowding: ", and all scenarios: figures without meaning",
+		page: full.page, title: full.title, command: "go run ./quota -quick -write",
 	}
 )
 
 const (
-	tokensPerCall  = 1000 // about, on average
-	eventsPerCall  = 15   // pauses between the events of the provider's stream
-	neighbourShare = 0.4
+	tokensPerCall = 1000 // about, on average
+	eventsPerCall = 15   // pauses between the events of the provider's stream
+)
+
+// The parked upstream is down, or has a limit that its first call spends.
+var (
+	scriptOpen  = llmtest.Script{Mode: "503"}
+	scriptSpent = llmtest.Script{RPM: 1, WindowMS: time.Hour.Milliseconds()}
 )
 
 // scenarios are all, in the order of the table.
 func scenarios(s scale) []scenario {
-	return []scenario{
+	list := []scenario{
 		s.scenario("requests", requests),
-		s.scenario("requests, neighbour", requests, withNeighbour),
+		s.scenario("beside an open upstream", requests, s.beside(scriptOpen)),
+		s.scenario("beside a spent upstream", requests, s.beside(scriptSpent)),
+		s.scenario("requests, neighbour", requests, with(working)),
 		s.scenario("tokens", tokens),
-		s.scenario("tokens, neighbour", tokens, withNeighbour),
-		s.scenario("headers late", requests, s.lasting(s.call, false)),
+		s.scenario("tokens, neighbour", tokens, with(working)),
+		s.scenario("headers late", requests, lasting(s.call, false)),
 		s.scenario("headers off", requests, func(sc *scenario) { sc.script.Headers = "off" }),
-		s.scenario("outage", requests, s.lasting(s.long, true), func(sc *scenario) {
-			sc.down, sc.up, sc.span = s.before, s.before+s.outage, s.before+s.outage+s.after
-		}),
 	}
+	if s.bursts {
+		list = append(list, s.scenario("requests, burst neighbour", requests, with(bursting)),
+			s.scenario("tokens, burst neighbour", tokens, with(bursting)))
+	}
+	for _, o := range s.outages.each {
+		list = append(list, s.outage(o))
+	}
+	return list
+}
+
+// rounds are the scenarios that run at the same time, round after round.
+func (s scale) rounds(list []scenario) (rounds [][]scenario) {
+	var crowd []scenario
+	for _, sc := range list {
+		if s.atOnce(sc) {
+			crowd = append(crowd, sc)
+		} else {
+			rounds = append(rounds, []scenario{sc})
+		}
+	}
+	if len(crowd) > 0 {
+		rounds = append([][]scenario{crowd}, rounds...)
+	}
+	return rounds
 }
 
 func (s scale) scenario(name string, bound dimension, changes ...func(*scenario)) scenario {
@@ -92,18 +174,41 @@ func (s scale) scenario(name string, bound dimension, changes ...func(*scenario)
 	} else {
 		sc.script.RPM = sc.limit
 	}
-	s.lasting(s.call, true)(&sc)
+	lasting(s.call, true)(&sc)
 	for _, change := range changes {
 		change(&sc)
 	}
 	return sc
 }
 
-func withNeighbour(sc *scenario) { sc.neighbour = true }
+func with(neighbour func(scenario, uint64) []time.Duration) func(*scenario) {
+	return func(sc *scenario) { sc.neighbour = neighbour }
+}
+
+func (s scale) beside(script llmtest.Script) func(*scenario) {
+	s.parked.script = script
+	return func(sc *scenario) { sc.parked = &s.parked }
+}
+
+// suits leaves out who has no idea of a second upstream, and Sluice's fleets but one.
+func (sc scenario) suits(c contender) bool {
+	s, isSluice := c.(sluice)
+	return sc.parked == nil || isSluice && int(s.processes) == sc.parked.fleet
+}
+
+// outage is like the other scenarios, but for what outages have of their own.
+func (s scale) outage(o outage) scenario {
+	s.window, s.call, s.slots = s.outages.window, s.outages.call, s.outages.slots
+	return s.scenario(o.name, requests, func(sc *scenario) {
+		sc.down = s.outages.before
+		sc.up = sc.down + o.length
+		sc.span = sc.up + o.after
+	})
+}
 
 // lasting makes calls take d on average: as a stream, whose headers come in its first third, or all at once at the end.
 // Calls that begin together must not end together, so that the time before the first byte differs.
-func (s scale) lasting(d time.Duration, streamed bool) func(*scenario) {
+func lasting(d time.Duration, streamed bool) func(*scenario) {
 	return func(sc *scenario) {
 		ms := d.Milliseconds()
 		if streamed {
@@ -113,6 +218,9 @@ func (s scale) lasting(d time.Duration, streamed bool) func(*scenario) {
 		}
 	}
 }
+
+// settling is how long the beginning is left out of what is called steady.
+func (sc scenario) settling() time.Duration { return min(sc.window, sc.span/5) }
 
 // refill is how much of the limit comes back in d.
 func (sc scenario) refill(d time.Duration) float64 {

@@ -21,12 +21,19 @@ type sluice struct {
 
 const (
 	sluiceReady = 30 * time.Second // for the workers to join
+	sluicePark  = 30 * time.Second // for them to know that an upstream takes no calls
 	sluiceStop  = 10 * time.Second // for them to end before they are killed
 )
 
 func (s sluice) name() string { return s.of("sluice") }
 
 func (s sluice) start(ctx context.Context, at place) (fleet, error) {
+	var err error
+	if at.parked != "" {
+		if s.programs, err = s.programs.configured(at.run, fmt.Sprintf(parkedConfig, at.parked)); err != nil {
+			return nil, err
+		}
+	}
 	url, err := at.postgres.create(ctx, at.run, s.programs.migrate)
 	if err != nil {
 		return nil, err
@@ -38,7 +45,7 @@ func (s sluice) start(ctx context.Context, at place) (fleet, error) {
 	f := &sluiceFleet{at: at, db: pool}
 	for range s.processes {
 		w, err := startWorker(filepath.Join(s.programs.dir, "worker"), s.programs.environ(url,
-			"OPENAI_API_KEY=sk-bench", "OPENAI_BASE_URL="+at.baseURL,
+			"OPENAI_API_KEY=sk-bench", "SECOND_API_KEY=sk-bench", "OPENAI_BASE_URL="+at.baseURL,
 			"SLUICE_CONCURRENCY="+strconv.Itoa(at.slots/int(s.processes)), "SLUICE_UPSTREAM_SHARE=1", "SLUICE_DRAIN_LIMIT=0s"))
 		if err != nil {
 			return nil, errors.Join(err, f.stop())
@@ -103,6 +110,26 @@ func (f *sluiceFleet) load(ctx context.Context, jobs []job) error {
 	return err
 }
 
+// They come before the jobs that are measured: the head of the queue.
+const parkSQL = `select count(enqueue_job('other', json_build_object('input', 'parked'))) from generate_series(1, $1)`
+
+const isParkedSQL = `select exists (select from upstreams where name = $1 and (state <> 'closed' or requests_remaining < 1))`
+
+func (f *sluiceFleet) park(ctx context.Context, jobs int) error {
+	if _, err := f.db.Exec(ctx, parkSQL, jobs); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, sluicePark)
+	defer cancel()
+	for isParked := false; !isParked; {
+		if err := f.db.QueryRow(ctx, isParkedSQL, parkedLine).Scan(&isParked); err != nil {
+			return fmt.Errorf("wait until %s takes no calls: %w", parkedLine, err)
+		}
+		sleep(ctx, 20*time.Millisecond) // between two looks from outside
+	}
+	return nil
+}
+
 func (f *sluiceFleet) failed(ctx context.Context) (n int, err error) {
 	if err := f.alive(); err != nil {
 		return 0, err
@@ -115,6 +142,10 @@ func (f *sluiceFleet) workers() int { return len(f.processes) }
 
 func (f *sluiceFleet) quotaStatements(ctx context.Context) (int64, bool, error) {
 	return f.at.postgres.quotaStatements(ctx, f.at.run)
+}
+
+func (f *sluiceFleet) books(ctx context.Context) (books, error) {
+	return f.at.postgres.books(ctx, f.at.run)
 }
 
 func (f *sluiceFleet) stop() error {

@@ -21,7 +21,8 @@ type trial struct {
 	seed      uint64
 
 	provider *llmtest.Server
-	origin   time.Time // of the provider's clock
+	origin   time.Time       // of the provider's clock
+	parked   *llmtest.Server // of the second upstream, if there is one
 	fleet    fleet
 }
 
@@ -34,10 +35,13 @@ type record struct {
 	from, to time.Duration  // measured
 	down, up time.Duration  // the outage; 0, 0: none
 	left     int64          // in the bucket at the end
+	settled  time.Duration  // from here on it is steady; 0: never
+	stock    int64          // in the bucket then
 
 	failed       int
 	quotaTx      float64 // per worker and second
 	quotaTxKnown bool
+	books        *books // nil: it keeps none
 }
 
 // race runs trials at the same time. What it starts has ended when it returns.
@@ -51,7 +55,10 @@ func race(ctx context.Context, trials []*trial, p *postgres) (records []record, 
 		records[i], err = t.measure(ctx)
 		return err
 	})
-	return records, err
+	if err != nil {
+		return nil, err
+	}
+	return records, each(trials, func(i int, t *trial) error { return t.audit(ctx, &records[i]) })
 }
 
 // each does something to all trials at the same time.
@@ -75,22 +82,40 @@ func (t *trial) start(ctx context.Context, p *postgres) (err error) {
 	if err != nil {
 		return err
 	}
-	t.fleet, err = t.contender.start(ctx, place{
+	at := place{
 		run:     strings.ReplaceAll(t.scenario.name+" "+t.contender.name(), " ", "_"),
 		baseURL: t.provider.BaseURL(), postgres: p, slots: t.scenario.slots,
-	})
-	return err
+	}
+	if t.scenario.parked != nil {
+		if t.parked, err = llmtest.Listen("127.0.0.1:0", llmtest.WithScript(t.scenario.parked.script)); err != nil {
+			return err
+		}
+		at.parked = t.parked.BaseURL()
+	}
+	if t.fleet, err = t.contender.start(ctx, at); err != nil || t.parked == nil {
+		return err
+	}
+	return t.fleet.(parker).park(ctx, t.scenario.parked.jobs)
 }
 
 func (t *trial) stop() error {
-	var errs []error
-	if t.fleet != nil {
-		errs = append(errs, t.fleet.stop())
-	}
-	if t.provider != nil {
-		errs = append(errs, t.provider.Close())
+	errs := []error{t.stopFleet()}
+	for _, provider := range []*llmtest.Server{t.provider, t.parked} {
+		if provider != nil {
+			errs = append(errs, provider.Close())
+		}
 	}
 	return errors.Join(errs...)
+}
+
+// stopFleet may be called again.
+func (t *trial) stopFleet() error {
+	if t.fleet == nil {
+		return nil
+	}
+	f := t.fleet
+	t.fleet = nil
+	return f.stop()
 }
 
 func (t *trial) now() time.Duration { return time.Since(t.origin) }
@@ -124,17 +149,32 @@ func (t *trial) measure(ctx context.Context) (rec record, err error) {
 	return rec, err
 }
 
+// audit stops the contender and reads its books: Postgres knows all of them only when those who wrote have gone.
+func (t *trial) audit(ctx context.Context, rec *record) error {
+	f, keepsBooks := t.fleet.(accountant)
+	if err := t.stopFleet(); err != nil || !keepsBooks {
+		return err
+	}
+	books, err := f.books(ctx)
+	rec.books = &books
+	return err
+}
+
 // spend lets the scenario's time go by, with all that happens in it.
 func (t *trial) spend(ctx context.Context, rec *record) error {
-	if t.scenario.neighbour {
+	if t.scenario.neighbour != nil {
 		ctx, stop := context.WithCancel(ctx)
 		var running sync.WaitGroup
 		defer running.Wait()
 		defer stop()
-		running.Go(func() { neighbour(ctx, t.provider.BaseURL(), t.scenario) })
+		calls := t.scenario.neighbour(t.scenario, t.seed)
+		running.Go(func() { neighbour(ctx, t.provider.BaseURL(), t.origin.Add(rec.from), calls) })
 	}
 	at := func(d time.Duration) { sleep(ctx, rec.from+d-t.now()) }
-	if t.scenario.up > 0 {
+	if t.scenario.up == 0 {
+		at(t.scenario.settling())
+		rec.settled, rec.stock = t.now(), t.level()
+	} else {
 		at(t.scenario.down)
 		rec.down = t.now()
 		t.provider.SetMode("down")
