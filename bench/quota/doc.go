@@ -24,10 +24,10 @@
 // # In which scenarios
 //
 //	requests, tokens       which of the two the provider limits. Nobody has called before: nothing is warmed up
-//	..., neighbour         somebody else uses the key: he rests and works in turns of a twelfth of a window (log-normal
-//	                       around that mean, sigma 0.5), and works at twice his share of 40 % of the limit, as a Poisson
-//	                       process; his calls are at the same times for all contenders
-//	..., burst neighbour   he takes 40 % of each half window at one instant (-real)
+//	..., neighbour         somebody else's program uses the key: it rests and works in turns of a twelfth of a window
+//	                       (log-normal with that mean, sigma 0.5), and works at twice its share of 40 % of the limit, as
+//	                       a Poisson process. Its calls come at the same times for all contenders
+//	..., burst neighbour   it takes its share of each half window at one instant (-real)
 //	headers late           no stream: the quota's headers come with the end of the answer
 //	headers off            no quota headers, but Retry-After on a 429
 //	beside an open         requests, and 100,000 jobs of a second upstream, with a provider of its own that answers 503,

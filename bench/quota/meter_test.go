@@ -175,7 +175,7 @@ func TestOutage(t *testing.T) {
 
 func TestJobsAreTheSameForTheSameSeedAndMoreThanCanBeDone(t *testing.T) {
 	t.Parallel()
-	for _, sc := range scenarios(full) {
+	for _, sc := range slices.Concat(scenarios(full), scenarios(realTime)) {
 		jobs := sc.jobs(1)
 		if !slices.Equal(jobs, sc.jobs(1)) || slices.Equal(jobs, sc.jobs(2)) {
 			t.Errorf("%s: jobs do not follow the seed", sc.name)
