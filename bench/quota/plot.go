@@ -14,6 +14,7 @@ import (
 const (
 	plotWidth, stripHeight, stripGap = 900, 90, 34
 	marginLeft, marginTop            = 60, 50
+	marginRight                      = 20 // half of the last time on the axis
 
 	colourAdmitted, colourRefused, colourOutage = "#0072b2", "#d55e00", "#eeeeee"
 	step                                        = 500 * time.Millisecond
@@ -60,11 +61,11 @@ func (s strip) draw(b *bytes.Buffer) {
 func (s strip) axes(b *bytes.Buffer, bottom, mostAdmitted, mostRefused float64) {
 	pace := s.scenario.pace()
 	line := bottom - s.height(pace)
-	fmt.Fprintf(b, `<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="black" stroke-dasharray="4 3"/>`, marginLeft, plotWidth-10, line, line)
-	fmt.Fprintf(b, `<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="black"/>`, marginLeft, plotWidth-10, bottom, bottom)
+	fmt.Fprintf(b, `<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="black" stroke-dasharray="4 3"/>`, marginLeft, plotWidth-marginRight, line, line)
+	fmt.Fprintf(b, `<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="black"/>`, marginLeft, plotWidth-marginRight, bottom, bottom)
 	fmt.Fprintf(b, `<text x="%d" y="%.1f" text-anchor="end">%.0f</text>`, marginLeft-5, line+4, pace)
 	fmt.Fprintf(b, `<text x="%d" y="%d" font-weight="bold">%s</text>`, marginLeft, s.top-4, html.EscapeString(s.contender+", "+s.scenario.name))
-	fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="end">peaks: %.0f admitted, %.0f refused</text>`+"\n", plotWidth-10, s.top-4, mostAdmitted, mostRefused)
+	fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="end">peaks: %.0f admitted, %.0f refused</text>`+"\n", plotWidth-marginRight, s.top-4, mostAdmitted, mostRefused)
 	for at := time.Duration(0); at <= s.to-s.from; at += s.tick() {
 		fmt.Fprintf(b, `<text x="%.1f" y="%.1f" text-anchor="middle" font-size="10">%gs</text>`, s.x(s.from+at), bottom+12, at.Seconds())
 	}
@@ -90,7 +91,7 @@ func (s strip) rates() (admittedRate, refusedRate []float64) {
 }
 
 func (s strip) x(at time.Duration) float64 {
-	return marginLeft + (plotWidth-10-marginLeft)*float64(at-s.from)/float64(s.to-s.from)
+	return marginLeft + (plotWidth-marginRight-marginLeft)*float64(at-s.from)/float64(s.to-s.from)
 }
 
 // height is a rate in pixels, cut at the top of the strip.
