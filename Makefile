@@ -8,7 +8,7 @@ DATABASE_PACKAGES := $(wildcard pkg/pg pkg/pg/local pkg/queue pkg/upstream)
 
 .PHONY: help
 help: ## This list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: build ## Everything on this machine, with nothing configured, until Ctrl-C
@@ -28,6 +28,10 @@ test: ## Every test: vet, all packages, then those with SQL once more on Postgre
 .PHONY: bench-quota
 bench-quota: ## Sluice beside its peers on limits and in an outage, under five minutes; writes docs/benchmarks-quota.md
 	cd bench && go run ./quota -write
+
+.PHONY: bench-quota-real
+bench-quota-real: ## Sluice alone on windows of a minute, for ten minutes and three; writes docs/benchmarks-quota-real.md
+	cd bench && go run ./quota -real -write
 
 .PHONY: check
 check: ## Format, vet, staticcheck, and that generated code is up to date

@@ -45,7 +45,7 @@ func (l *life) room(line *line) int {
 		}
 		return 0
 	}
-	n := min(l.free, l.share()-line.running, maxClaim)
+	n := min(l.free, l.share()-line.running)
 	if line.status.Parked(line.credential) {
 		return line.trial(n, l.upstreams.HoldFor(), time.Now())
 	}
@@ -76,6 +76,7 @@ func (l *life) claimLine(ctx context.Context, line *line, n int) (progress bool)
 	if probe {
 		return l.claimProbe(ctx, line)
 	}
+	n = min(n, maxClaim) // of what is permitted: the next round claims the rest
 	jobs := l.claimJobs(ctx, line, gate, n)
 	if len(jobs) == n {
 		l.mu.Lock()
