@@ -86,7 +86,7 @@ type outage struct {
 var (
 	full = scale{
 		limit: 500, window: 10 * time.Second, span: 20 * time.Second, call: 900 * time.Millisecond,
-		slots: 512, fleets: []int{1, 4, 16}, peers: 16, parked: parked{jobs: 100_000, fleet: 4},
+		slots: 192, fleets: []int{1, 4, 16}, peers: 16, parked: parked{jobs: 100_000, fleet: 4},
 		outages: outages{
 			window: 10 * time.Second, call: 6 * time.Second, slots: 512, before: 10 * time.Second,
 			each: []outage{{"outage", 20 * time.Second, 22 * time.Second}},

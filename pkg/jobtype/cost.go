@@ -6,12 +6,8 @@ import (
 	"unicode/utf8"
 )
 
-const (
-	// charactersPerToken is how OpenAI estimates before it counts.
-	charactersPerToken = 4
-	// mostCharactersPerToken is more than any language's text has on average.
-	mostCharactersPerToken = 2 * charactersPerToken
-)
+// charactersPerToken is how OpenAI estimates before it counts.
+const charactersPerToken = 4
 
 // Cost is what a payload tells of the tokens that a call will take. The zero value tells nothing.
 type Cost struct {
@@ -25,11 +21,6 @@ func (c Cost) Input() float64 { return float64(c.Characters / charactersPerToken
 // Charge is what OpenAI says that it takes when it admits the call: the larger of max_output_tokens and a quarter of the
 // characters, and at least 1. https://platform.openai.com/docs/guides/rate-limits
 func (c Cost) Charge() float64 { return max(c.Most, c.Input(), 1) }
-
-// Least is what the call will be charged at least, however the characters become tokens.
-func (c Cost) Least() float64 {
-	return max(c.Most, float64(c.Characters/mostCharactersPerToken), 1)
-}
 
 // Cost reads what a payload tells of its cost. It is the zero Cost for a custom type, whose request nobody knows, and for
 // a payload that will be refused before it is sent.

@@ -39,15 +39,3 @@ func TestCost(t *testing.T) {
 		}
 	}
 }
-
-// Least is for failing a job before it is sent: it must not be more than any provider could charge.
-func TestLeastCost(t *testing.T) {
-	t.Parallel()
-	for c, want := range map[jobtype.Cost]float64{
-		{}: 1, {Characters: 800}: 100, {Characters: 800, Most: 50}: 100, {Characters: 800, Most: 5000}: 5000,
-	} {
-		if got := c.Least(); got != want {
-			t.Errorf("%+v: %v, want %v", c, got, want)
-		}
-	}
-}

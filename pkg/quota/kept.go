@@ -15,20 +15,21 @@ import (
 // digits that are kept of a number.
 const digits = 9
 
-// MarshalJSON shortens the numbers.
+// MarshalJSON shortens the numbers, but for the limit, which the next reading is compared with.
 func (l Limit) MarshalJSON() ([]byte, error) {
 	type plain Limit
-	for _, v := range []*float64{&l.Limit, &l.Level, &l.Remaining, &l.Counted, &l.Dip.Depth, &l.Drain, &l.Price.Charged, &l.Price.Booked} {
+	for _, v := range []*float64{&l.Level, &l.Remaining, &l.Counted, &l.Dip.Depth, &l.Drain, &l.Price.Charged, &l.Price.Booked} {
 		*v, _ = strconv.ParseFloat(strconv.FormatFloat(*v, 'g', digits, 64), 64)
 	}
 	return json.Marshal(plain(l))
 }
 
-// keptRing is a ring whose slots are packed: base64 of an unsigned varint each, the oldest first.
+// keptRing is a ring whose slots are packed: base64 of an unsigned varint each, the oldest first. The names are not those of
+// the ring's own fields, which a process of the version before this one would read as lists, and fail.
 type keptRing struct {
 	At       time.Time
-	Requests string
-	Tokens   string
+	Requests string `json:"R"`
+	Tokens   string `json:"T"`
 }
 
 // MarshalJSON packs the slots.

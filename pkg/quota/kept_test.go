@@ -16,7 +16,7 @@ import (
 func rounded(q quota.Quota) quota.Quota {
 	for d := range q.Limits {
 		l := &q.Limits[d]
-		for _, v := range []*float64{&l.Limit, &l.Level, &l.Remaining, &l.Counted, &l.Dip.Depth, &l.Drain, &l.Price.Charged, &l.Price.Booked} {
+		for _, v := range []*float64{&l.Level, &l.Remaining, &l.Counted, &l.Dip.Depth, &l.Drain, &l.Price.Charged, &l.Price.Booked} {
 			if *v != 0 {
 				unit := math.Pow(10, math.Floor(math.Log10(math.Abs(*v)))-5)
 				*v = math.Round(*v/unit) * unit
@@ -59,9 +59,28 @@ func TestWhatIsKeptIsSmall(t *testing.T) {
 	}
 }
 
+// While a fleet is upgraded, processes of both versions read and write the same rows.
+func TestTheVersionBeforeReadsWhatIsKept(t *testing.T) {
+	t.Parallel()
+	data, err := json.Marshal(busy(600, 1e6))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var before struct {
+		Limits [quota.Dimensions]struct{ Limit, Level float64 }
+		Ring   struct {
+			At               time.Time
+			Requests, Tokens [quota.Slots]int32
+		}
+	}
+	if err := json.Unmarshal(data, &before); err != nil || before.Limits[quota.Requests].Limit != 600 || before.Ring.Requests != ([quota.Slots]int32{}) {
+		t.Errorf("%v: %+v", err, before)
+	}
+}
+
 func TestAnUnreadableRingIsEmpty(t *testing.T) {
 	t.Parallel()
-	for _, ring := range []string{`[1]`, `{"Requests":[1,2],"Tokens":[3]}`, `{"Requests":"?","Tokens":""}`, `{"Requests":"AAAA","Tokens":"AAAA"}`, `null`} {
+	for _, ring := range []string{`[1]`, `{"Requests":[1,2],"Tokens":[3]}`, `{"R":"?","T":""}`, `{"R":"AAAA","T":"AAAA"}`, `null`} {
 		q := quota.Quota{Ring: quota.Ring{At: start}, Bare: 1}
 		if err := json.Unmarshal([]byte(`{"Bare":3,"Ring":`+ring+`}`), &q); err != nil || q.Bare != 3 {
 			t.Errorf("%s: %v", ring, err)

@@ -136,7 +136,10 @@ func (l Limit) compared(d Dimension, r Reading, by drifting, at time.Time, ring 
 	// At most so much was taken: less, if the bucket was full for a while.
 	taken := l.Remaining + l.Rate()*between - r.Remaining
 	booked := ring.between(d, l.SeenAt, at) + max(0, ring.at(d, l.SeenAt)-l.Counted)
-	price := l.Price.paid(taken, booked, l.Limit)
+	price := l.Price
+	if d != Requests {
+		price = price.paid(taken, booked, l.Limit)
+	}
 	if max(l.Remaining, r.Remaining) > nearlyFull*l.Limit {
 		return price, faded
 	}

@@ -11,26 +11,29 @@ const soon = 2 * time.Second
 
 // Outlook is what the next calls have to expect, as of the quota's time, for calls of the size that is usual.
 type Outlook struct {
-	Tight Dimension     // the limit that holds calls up, where Held
-	Held  bool          // some limit does
-	Wait  time.Duration // until one call may start
-	Pace  float64       // calls a second from then on; 0: nothing bounds it, or the size of a call is not known
+	Tight  Dimension     // the limit that holds calls up, where Held
+	Held   bool          // some limit does
+	Untold bool          // calls were refused lately for a limit that nobody tells
+	Wait   time.Duration // until one call may start
+	Pace   float64       // calls a second from then on; 0: nothing bounds it, or the size of a call is not known
 }
 
 // Outlook follows from what refills, less what others are believed to use, within what a ramp, a slow_down or refusals leave.
 func (q Quota) Outlook() Outlook {
-	usual := Ask{TokensEach: q.usualTokens()}
-	o := Outlook{Pace: q.slowed(q.At)}
+	usual := Ask{TokensEach: max(q.Usual, 1)}
+	o := Outlook{Pace: q.slowed(q.At), Untold: q.untold()}
 	tightest := time.Duration(0)
 	for i, l := range q.Limits {
 		d := Dimension(i)
-		cost := q.cost(d, usual)
-		if !l.Known() || cost == 0 {
+		if !l.Known() {
 			continue
 		}
-		o.Pace = min(o.Pace, (l.Rate()-max(0, l.drain()))/cost)
-		o.Wait = max(o.Wait, l.waitFor(q.needed(d, usual), q.drift(), q.At))
-		if free := l.waitFor(q.needed(d, usual)+l.Rate()*soon.Seconds(), q.drift(), q.At); free > tightest {
+		if d == Requests || q.Usual > 0 {
+			o.Pace = min(o.Pace, (l.Rate()-max(0, l.drain()))/q.cost(d, usual))
+		}
+		needed := q.needed(d, usual)
+		o.Wait = max(o.Wait, l.waitFor(needed, q.drift(), q.At))
+		if free := l.waitFor(min(needed+l.Rate()*soon.Seconds(), l.Limit), q.drift(), q.At); free > tightest {
 			o.Tight, o.Held, tightest = d, true, free
 		}
 	}
@@ -41,15 +44,8 @@ func (q Quota) Outlook() Outlook {
 	return o
 }
 
-// usualTokens is what was booked for a call on average, over the ring; 0 if it holds none.
-func (q Quota) usualTokens() float64 {
-	calls, tokens := 0.0, 0.0
-	for i := range Slots {
-		calls += float64(q.Ring.Requests[i])
-		tokens += float64(q.Ring.Tokens[i])
-	}
-	if calls == 0 {
-		return 0
-	}
-	return tokens / calls
+// untold tells whether a limit that nobody tells is heeded, and was met in the time in which the pace comes back to it.
+func (q Quota) untold() bool {
+	c := q.Cubic
+	return q.Source == Blind && c.Rate > 0 && q.At.Sub(c.At) < cubicQuiet+2*c.back()
 }

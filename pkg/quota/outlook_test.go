@@ -30,8 +30,16 @@ func TestOutlook(t *testing.T) {
 	if o := knows(quota.Requests, 600, 600).Outlook(); o.Held || o.Wait != 0 || o.Pace != 10 {
 		t.Errorf("of a full bucket: %+v", o)
 	}
-	if o := knows(quota.Tokens, 600, 10).Outlook(); o.Held || o.Pace != 0 {
+	if o := knows(quota.Tokens, 600, 600).Outlook(); o.Held || o.Pace != 0 {
 		t.Errorf("of tokens, while no call's size is known: %+v", o)
+	}
+	if o := knows(quota.Tokens, 600, 10).Outlook(); !o.Held || o.Tight != quota.Tokens || o.Wait == 0 || o.Pace != 0 {
+		t.Errorf("of spent tokens, while no call's size is known: %+v", o)
+	}
+	for _, small := range []quota.Quota{knows(quota.Requests, 1, 1), knows(quota.Requests, 2, 2)} {
+		if o := small.Advance(after(time.Hour)).Outlook(); o.Held || o.Wait != 0 {
+			t.Errorf("of a full bucket of a few calls: %+v", o)
+		}
 	}
 	o := busy(600, 1e6).Outlook()
 	if !o.Held || o.Tight != quota.Requests || o.Wait > time.Second {
@@ -44,12 +52,24 @@ func TestOutlook(t *testing.T) {
 	}
 	near(t, "calls of 1,000 tokens a second", o.Pace, 5, 0.01)
 
+	large := quota.Quota{}.Observe(said(quota.Tokens, 30_000, 30_000, 0), start)
+	large, _ = large.Take(quota.Ask{Requests: 1, TokensEach: 20_000, Workers: 1, Tau: tau}, start)
+	if o := large.Advance(after(20 * time.Second)).Outlook(); !o.Held || o.Tight != quota.Tokens || o.Wait < 10*time.Second {
+		t.Errorf("of large calls, 20 s after the latest: %+v", o)
+	}
+
 	spent := quota.Quota{}.Refused(quota.Refusal{Said: quota.Said{Dimension: quota.Requests, Limit: 200, Used: 200, Requested: 1,
 		Wait: 432 * time.Second}}, start).Outlook()
 	if !spent.Held || spent.Wait < 432*time.Second {
 		t.Errorf("of a day's calls, all made: %+v", spent)
 	}
-	if o := (quota.Quota{}).Refused(quota.Refusal{RetryAfter: 7 * time.Second}, start).Outlook(); o.Held || o.Wait != 7*time.Second || o.Pace < 0.02 {
+	if o := (quota.Quota{}).Refused(quota.Refusal{RetryAfter: 7 * time.Second}, start).Outlook(); o.Held || !o.Untold || o.Wait != 7*time.Second || o.Pace < 0.02 {
 		t.Errorf("after a refusal that told nothing: %+v", o)
+	}
+	if o := knows(quota.Requests, 600, 600).Unread(20, start).Outlook(); o.Untold {
+		t.Errorf("of a provider that ceased to tell, and refused nothing: %+v", o)
+	}
+	if o := (quota.Quota{}).Refused(quota.Refusal{}, start).Advance(after(time.Hour)).Outlook(); o.Untold {
+		t.Errorf("an hour after a refusal: %+v", o)
 	}
 }

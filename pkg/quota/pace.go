@@ -219,11 +219,14 @@ func (c Cubic) rate(now time.Time, lately float64) float64 {
 		return math.Inf(1)
 	}
 	t := max(0, now.Sub(c.At).Seconds())
-	w := max(cubicTime.Seconds(), cubicCalls/c.Rate)
+	w := c.back().Seconds()
 	x := (t - w) / w
 	measured := max(lately, c.Starts/max(t, cubicTime.Seconds()))
 	return max(min(c.Rate*(1+(1-cubicBeta)*x*x*x), max(2*measured, cubicBeta*c.Rate)), cubicLeast)
 }
+
+// back is how long it takes from a refusal until the pace is what was sustained before it.
+func (c Cubic) back() time.Duration { return max(cubicTime, duration(cubicCalls/c.Rate)) }
 
 // refused is the pace after a refusal.
 func (c Cubic) refused(starts float64, now time.Time) Cubic {

@@ -23,6 +23,9 @@ func (p Price) factor(limit float64) float64 {
 	return min(max((p.Charged+unproven)/(p.Booked+unproven), leastPrice), 1)
 }
 
+// full tells whether it was seen that what is booked is charged.
+func (p Price) full(limit float64) bool { return p.Booked >= assumed*limit && p.factor(limit) >= 0.9 }
+
 // paid takes what was charged between two readings, and what was booked for the same time.
 func (p Price) paid(charged, booked, limit float64) Price {
 	p = Price{p.Charged + max(0, charged), p.Booked + max(0, booked)}

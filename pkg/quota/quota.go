@@ -68,6 +68,7 @@ type Quota struct {
 	At     time.Time         `json:",omitzero"` // the levels are as of then
 	Source Source            `json:",omitzero"`
 	Bare   int               `json:",omitzero"` // answers in a row without a reading
+	Usual  float64           `json:",omitzero"` // tokens that were booked for a call on average, of late; 0: not known
 
 	Ring      Ring      `json:",omitzero"`
 	StartsAt  time.Time `json:",omitzero"` // starts are booked up to here at the highest pace; see pace.go
@@ -135,16 +136,16 @@ type Misfit struct {
 }
 
 func (m Misfit) Error() string {
-	return fmt.Sprintf("the request needs at least %.0f %s, and the provider allows %.0f in %s: it can never be sent; make it smaller",
+	return fmt.Sprintf("the request needs %.0f %s, and the provider allows %.0f in %s: it can never be sent; make it smaller",
 		m.Requested, m.Dimension, m.Limit, m.Window)
 }
 
-// Fits tells whether a call of so many booked tokens can ever be sent, and if not, which limit is in the way. A limit that
-// was not heard of for a minute is in nobody's way: it may have been raised. Take grants such a call from a full bucket
-// all the same: whether an estimate is good enough to fail a job is for the caller to decide.
+// Fits tells whether a call of so many booked tokens can ever be sent, and if not, which limit is in the way. A limit is in
+// nobody's way if it was not heard of for a minute, as it may have been raised, or if it was not seen to take what is
+// booked. Take grants such a call all the same, for the provider to judge.
 func (q Quota) Fits(tokens float64, now time.Time) (Misfit, bool) {
 	for _, d := range []Dimension{Tokens, ProjectTokens} {
-		if l := q.Limits[d]; l.Known() && now.Sub(l.SeenAt) < current && tokens*l.price(d) > l.Limit {
+		if l := q.Limits[d]; l.Known() && now.Sub(l.SeenAt) < current && l.Price.full(l.Limit) && tokens > l.Limit {
 			return Misfit{d, l.Limit, l.Window, tokens}, false
 		}
 	}

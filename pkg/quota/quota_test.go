@@ -115,6 +115,10 @@ func TestTightestDimension(t *testing.T) {
 	if _, g := q.Take(quota.Ask{Requests: 1, TokensEach: 4000, Workers: 1, Tau: tau}, start); g.Requests != 0 {
 		t.Error("4,000 tokens were granted with 3,000 left of the project's")
 	}
+	if _, ok := q.Fits(20000, start); !ok {
+		t.Error("a job was failed by a limit that was not seen to take what is booked")
+	}
+	q.Limits[quota.ProjectTokens].Price = quota.Price{Charged: 5000, Booked: 5000}
 	if m, ok := q.Fits(20000, start); ok || m.Dimension != quota.ProjectTokens || !strings.Contains(m.Error(), "10000") {
 		t.Errorf("20,000 tokens fit a limit of 10,000, or: %v", m)
 	}
@@ -353,4 +357,18 @@ func TestOwnCallsInTheSlotOfAnObservationAreNotOthers(t *testing.T) {
 	l := q.Limits[quota.Tokens]
 	near(t, "others' tokens a second", l.Drain, 0, 20)
 	near(t, "price of a token", l.Price.Charged/l.Price.Booked, 1, 0.05)
+}
+
+// A worker whose calls start later than its permits allow says so, and they are booked for then.
+func TestCallsAreBookedForWhenTheyStart(t *testing.T) {
+	t.Parallel()
+	q, g := knows(quota.Requests, 600, 600).Take(quota.Ask{Requests: 1, Workers: 1, Tau: tau, Delay: 2 * time.Second}, start)
+	if g.Requests != 1 || g.For < 3*time.Second {
+		t.Fatalf("%+v", g)
+	}
+	// Observed a second later, it has not been admitted yet; three seconds later, it has.
+	q = q.Observe(said(quota.Requests, 600, 300, 0), after(time.Second))
+	near(t, "level before it starts", q.Limits[quota.Requests].Level, 299, 0.1)
+	q = q.Observe(said(quota.Requests, 600, 300, 0), after(3*time.Second))
+	near(t, "level after it started", q.Limits[quota.Requests].Level, 300, 0.1)
 }

@@ -111,3 +111,16 @@ func (r Ring) unbook(i int, calls, tokens float64) (Ring, float64, float64) {
 func add(n int32, v float64) int32 {
 	return int32(min(max(math.Round(float64(n)+v), 0), math.MaxInt32))
 }
+
+// usual is what was booked for a call on average; 0 if nothing was.
+func (r Ring) usual() float64 {
+	calls, tokens := 0.0, 0.0
+	for i := range Slots {
+		calls += float64(r.Requests[i])
+		tokens += float64(r.Tokens[i])
+	}
+	if calls == 0 {
+		return 0
+	}
+	return tokens / calls
+}

@@ -36,6 +36,7 @@ type Ask struct {
 	TokensEach float64       // estimate of what the provider charges for one
 	Workers    int           // living ones of the fleet, this one included
 	Tau        time.Duration // in which they are spent, evenly, and not before the end of which the worker asks again
+	Delay      time.Duration // from the grant to the first of them, as it usually is
 }
 
 func (a Ask) sane() Ask {
@@ -43,10 +44,11 @@ func (a Ask) sane() Ask {
 	a.TokensEach = math.Ceil(amount(a.TokensEach))
 	a.Workers = min(max(a.Workers, 1), maxWorkers)
 	a.Tau = min(max(a.Tau, leastTau), maxTau)
+	a.Delay = min(max(a.Delay, 0), maxTau)
 	return a
 }
 
-// Grant is a chunk of permits. The first call may start at once, the others evenly over the asked Tau.
+// Grant is a chunk of permits. The first call may start after the asked Delay, the others evenly over the asked Tau.
 type Grant struct {
 	Requests int
 	Tokens   float64       // Requests times the asked TokensEach
@@ -86,7 +88,7 @@ func (q Quota) Take(a Ask, now time.Time) (Quota, Grant) {
 		return q, Grant{At: now, Wait: max(wait, leastWait)}
 	}
 	n := min(a.Requests, q.room(a), q.pacedRoom(a, now))
-	return q.granted(n, a, now).starved(n, now), Grant{Requests: n, Tokens: float64(n) * a.TokensEach, At: now, For: 2 * a.Tau}
+	return q.granted(n, a, now).starved(n, now), Grant{Requests: n, Tokens: float64(n) * a.TokensEach, At: now, For: a.Delay + 2*a.Tau}
 }
 
 // granted books a grant.
@@ -100,7 +102,8 @@ func (q Quota) granted(n int, a Ask, now time.Time) Quota {
 		q.Turn = q.Turn.served(refill, now)
 	}
 	q.Cubic.Starts = min(q.Cubic.Starts+float64(n), maxAmount)
-	q.Ring = q.Ring.book(n, a.TokensEach, now, a.Tau)
+	q.Ring = q.Ring.book(n, a.TokensEach, now.Add(a.Delay), a.Tau)
+	q.Usual = q.Ring.usual()
 	q.StartsAt = booked(q.StartsAt, float64(n), q.starts(now), now)
 	q.TokensAt = booked(q.TokensAt, float64(n)*a.TokensEach, q.tokens(a.TokensEach), now)
 	return q

@@ -63,13 +63,13 @@ const (
 	OnRefusals Tight = "refusals" // there is a limit that the provider does not tell
 )
 
-func tight(q quota.Quota, o quota.Outlook) Tight {
+func tight(o quota.Outlook) Tight {
 	switch {
 	case o.Held && o.Tight == quota.Requests:
 		return OnRequests
 	case o.Held:
 		return OnTokens
-	case o.Pace > 0 && q.Source == quota.Blind:
+	case o.Untold:
 		return OnRefusals
 	}
 	return Loose
@@ -81,7 +81,12 @@ func dimension(q quota.Quota, d quota.Dimension) Dimension {
 	return Dimension{limit, remaining, resetsAt, q.Limits[d].Window}
 }
 
-func tighter(a, b Dimension) Dimension {
+// tokens is the limit of tokens that holds calls up, or where none does the one that has less left.
+func tokens(q quota.Quota, o quota.Outlook) Dimension {
+	if o.Held && o.Tight != quota.Requests {
+		return dimension(q, o.Tight)
+	}
+	a, b := dimension(q, quota.Tokens), dimension(q, quota.ProjectTokens)
 	if b.Remaining != nil && (a.Remaining == nil || *b.Remaining < *a.Remaining) {
 		return b
 	}
@@ -95,9 +100,9 @@ func (r row) status() Status {
 		Name: r.Name, State: r.State, Reason: value(r.Reason), Failures: r.Failures,
 		OpenedAt: r.OpenedAt, RetryAt: r.RetryAt, ClosedAt: r.ClosedAt, LastOKAt: r.LastOKAt,
 		Requests:   dimension(q, quota.Requests),
-		Tokens:     tighter(dimension(q, quota.Tokens), dimension(q, quota.ProjectTokens)),
+		Tokens:     tokens(q, outlook),
 		ObservedAt: r.ObservedAt, Paced: q.Needed(r.Now), Told: q.Source == quota.Headers,
-		Tight: tight(q, outlook), Wait: outlook.Wait, Pace: outlook.Pace,
+		Tight: tight(outlook), Wait: outlook.Wait, Pace: outlook.Pace,
 		Now: r.Now, Generation: r.Generation, Cold: b.Cold(), Admits: b.Admits("", r.Now),
 		Suspected: r.SuspectJob != nil, ProbeJob: b.ProbeJob,
 		LastOKBy: b.LastOKBy, Refused: b.Refused, AdmitsUntried: b.AdmitsUntried(r.Now),

@@ -693,3 +693,16 @@ func TestUpdatesCanBeHOT(t *testing.T) {
 		t.Errorf("indexes are on %v, %v", indexed, err)
 	}
 }
+
+// Two limits of tokens hold: what is told is the one that holds calls up, though more is left of it.
+func TestTheTighterLimitOfTokensIsTold(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	o := quota.Observation{}
+	o.Readings[quota.Tokens] = quota.Reading{Limit: 10e6, Remaining: 400e3, Reset: 57600 * time.Millisecond}
+	o.Readings[quota.ProjectTokens] = quota.Reading{Limit: 400e3, Remaining: 399e3, Reset: 150 * time.Millisecond}
+	s := row{Now: now, Quota: quota.Quota{}.Observe(o, now)}.status()
+	if s.Tight != OnTokens || s.Tokens.Limit == nil || *s.Tokens.Limit != 10e6 {
+		t.Errorf("tight %q, limit %v", s.Tight, *s.Tokens.Limit)
+	}
+}

@@ -102,7 +102,7 @@ func (l *life) try(a *attempt) queue.End {
 	}
 	ctx, stop := context.WithTimeout(ctx, a.jobType.Timeout)
 	defer stop()
-	a.began = time.Now()
+	l.begins(a)
 	result, err := l.call(ctx, l.handlers[a.job.Type], Job{
 		ID: a.job.ID, Tenant: a.job.Tenant, Type: a.job.Type, Upstream: value(a.job.Upstream), Payload: a.job.Payload,
 		Attempt: a.job.Attempts + 1, CallID: fmt.Sprintf("%s/%d", a.job.ID, a.job.Lease),
@@ -113,10 +113,22 @@ func (l *life) try(a *attempt) queue.End {
 	return end
 }
 
-// misfit ends an attempt whose request is larger than the whole limit, before it is sent: no wait would help it.
+// begins notes that the call starts now.
+func (l *life) begins(a *attempt) {
+	a.began = time.Now()
+	if a.permit.granted.IsZero() {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	a.line.late(a.began.Sub(a.permit.notBefore))
+}
+
+// misfit ends an attempt whose request asks for more than the whole limit, before it is sent: no wait would help it. What
+// its characters come to is not known well enough for that: the data of a picture is text too.
 func (l *life) misfit(a *attempt) (end queue.End, never bool) {
 	l.mu.Lock()
-	misfit, fits := a.line.status.Fits(a.cost.Least())
+	misfit, fits := a.line.status.Fits(a.cost.Most)
 	l.mu.Unlock()
 	if fits {
 		return end, false

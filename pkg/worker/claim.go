@@ -69,6 +69,8 @@ func (l *life) claimLine(ctx context.Context, line *line, n int) (progress bool)
 		}
 	}
 	l.mu.Lock()
+	line.claiming = true
+	defer l.claimed(line)
 	gate, probe := line.gate(), !line.open()
 	line.probing = probe
 	line.hot = probe // until the reply says that there is more; whoever rings meanwhile sets it again
@@ -87,6 +89,12 @@ func (l *life) claimLine(ctx context.Context, line *line, n int) (progress bool)
 		l.start(line, job, gate)
 	}
 	return len(jobs) > 0
+}
+
+func (l *life) claimed(line *line) {
+	l.mu.Lock()
+	line.claiming = false
+	l.mu.Unlock()
 }
 
 // claimProbe gets the permit for the one call that may be made, and a job to make it with: another one than the last

@@ -5,21 +5,20 @@ import (
 	"github.com/sluicedev/sluice/pkg/llm"
 )
 
-// estimate is what calls of one type come to, in tokens, learned from what providers counted. A payload that names its
-// max_output_tokens is charged by that, which needs no learning; one that does not is charged for an output that nobody
-// knows, but that is much the same within a type.
+// estimate is what calls of one type come to beyond the guess from their characters, in tokens on average, learned from what
+// providers counted: mostly the output, which is much the same within a type, and whatever a request only refers to. A
+// payload that names its max_output_tokens is charged by that, which needs no learning.
 type estimate struct {
-	perToken float64 // tokens of input as counted for each one that was guessed from the characters
-	output   float64 // tokens, on average
-	known    bool
+	beyond float64
+	known  bool
 }
 
 // of a call with that cost.
 func (e estimate) of(c jobtype.Cost) float64 {
-	if c.Most > 0 || !e.known {
+	if c.Most > 0 {
 		return c.Charge()
 	}
-	return max(c.Input()*e.perToken+e.output, 1)
+	return max(c.Input()+e.beyond, 1)
 }
 
 // learned takes what a provider counted for a call.
@@ -27,12 +26,11 @@ func (e estimate) learned(c jobtype.Cost, used llm.Usage) estimate {
 	if used.InputTokens <= 0 || used.OutputTokens < 0 {
 		return e // nothing was counted
 	}
-	perToken, output := float64(used.InputTokens)/max(c.Input(), 1), float64(used.OutputTokens)
+	beyond := float64(used.InputTokens+used.OutputTokens) - c.Input()
 	if !e.known {
-		return estimate{perToken, output, true}
+		return estimate{beyond, true}
 	}
-	e.perToken += learning * (perToken - e.perToken)
-	e.output += learning * (output - e.output)
+	e.beyond += learning * (beyond - e.beyond)
 	return e
 }
 
@@ -47,6 +45,6 @@ func (l *life) used(a *attempt, usage *llm.Usage) {
 	name := a.jobType.Name
 	l.estimates[name] = l.estimates[name].learned(a.cost, *usage)
 	if a.cost.Most == 0 && a.permit.tokens > 0 && !a.line.status.Told {
-		a.line.owed += float64(usage.InputTokens+usage.OutputTokens) - a.estimate
+		a.line.owe(float64(usage.InputTokens+usage.OutputTokens) - a.estimate)
 	}
 }

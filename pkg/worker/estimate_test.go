@@ -15,11 +15,10 @@ func TestEstimatesFollowWhatWasUsed(t *testing.T) {
 	if got := e.of(short); got != 100 {
 		t.Errorf("before anything was used: %v, want a quarter of the characters", got)
 	}
-	// This type's text has three characters a token, and is answered by 600.
 	for range 50 {
 		e = e.learned(short, llm.Usage{InputTokens: 133, OutputTokens: 600})
 	}
-	for c, want := range map[jobtype.Cost]float64{short: 733, long: 1930, {Characters: 400, Most: 2000}: 2000} {
+	for c, want := range map[jobtype.Cost]float64{short: 733, long: 1633, {Characters: 400, Most: 2000}: 2000} {
 		if got := e.of(c); math.Abs(got-want) > 5 {
 			t.Errorf("%+v: %v, want %v", c, got, want)
 		}
@@ -34,12 +33,25 @@ func TestEstimatesFollowWhatWasUsed(t *testing.T) {
 	if got := e.of(short); got > 160 {
 		t.Errorf("long after the answers became short: %v", got)
 	}
+	// Few characters that refer to a lot say nothing of many that do not.
+	e = estimate{}.learned(jobtype.Cost{Characters: 10}, llm.Usage{InputTokens: 50_000, OutputTokens: 100})
+	if got := e.of(jobtype.Cost{Characters: 8000}); got > 53_000 {
+		t.Errorf("8,000 characters are taken for %v tokens", got)
+	}
 }
 
 // What is owed is made up for in steps: booked at one go, it could be more than the limit, and no call would go at all.
 func TestBookingIsBounded(t *testing.T) {
 	t.Parallel()
-	l := &line{tokens: 1000}
+	l := &line{tokens: 1000, purse: purse{bought: 20}}
+	l.owe(1e9)
+	if l.owed != 20_000 {
+		t.Errorf("%v is owed, want no more than a chunk's", l.owed)
+	}
+	l.owe(-1e9)
+	if l.owed != -20_000 {
+		t.Errorf("%v is owed, want no less than a chunk's", l.owed)
+	}
 	for _, c := range []struct {
 		owed float64
 		n    int
@@ -69,7 +81,7 @@ func TestSettling(t *testing.T) {
 		l := newCrew(t, nil)
 		a := failing(l)
 		a.jobType.Name, a.cost, a.estimate, a.permit.tokens = "ask", c.cost, 100, 100
-		a.line.status.Told = c.told
+		a.line.status.Told, a.line.purse.bought, a.line.tokens = c.told, 10, 100
 		l.used(a, &llm.Usage{InputTokens: 150, OutputTokens: 600})
 		if a.line.owed != c.owed {
 			t.Errorf("%s: %v owed, want %v", c.name, a.line.owed, c.owed)

@@ -30,12 +30,14 @@ type line struct {
 	probing bool            // this worker has the permit, or asks for it
 	run     int             // failures in a row here that are not reported yet
 
-	purse   purse     // permits
-	askAt   time.Time // not before this is asked for more
-	visitAt time.Time // not before this is the upstream visited but for failures
-	alarm   bool      // the claimer will be woken for that
-	tokens  float64   // of a call, on average; 0: not known yet
-	owed    float64   // tokens by which the calls so far cost more than was booked for them
+	purse    purse         // permits
+	claiming bool          // jobs for it are being claimed
+	delay    time.Duration // by which calls start later than their permits allow, on average
+	askAt    time.Time     // not before this is asked for more
+	visitAt  time.Time     // not before this is the upstream visited but for failures
+	alarm    bool          // the claimer will be woken for that
+	tokens   float64       // of a call, on average; 0: not known yet
+	owed     float64       // tokens by which the calls so far cost more than was booked for them
 
 	// What this worker met with its own credential: see alone, careful and trial.
 	parked    bool      // it was told to be
@@ -110,6 +112,9 @@ func (l *line) learn(s upstream.Status) {
 		l.refusals = 0 // what stands in doubt has been decided
 	}
 	l.status, l.known = s, true
+	if s.Wait == 0 && s.Tight == upstream.Loose && l.purse.requests == 0 && l.visitAt.Before(l.askAt) {
+		l.askAt = l.visitAt // what a visit was told to wait for is over: somebody's answer told of more
+	}
 }
 
 // succeeded notes a success of a call that began then.

@@ -150,3 +150,40 @@ func TestTheShareOfALine(t *testing.T) {
 		}
 	}
 }
+
+// Permits do not go back while their jobs are being claimed, however long that takes: the calls would start without any.
+func TestPermitsStayForAClaimUnderWay(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	l := &line{purse: purse{requests: 5, bought: 5, until: now}, claiming: true}
+	if back, some := l.rest(now.Add(time.Second)); some {
+		t.Errorf("%+v went back", back)
+	}
+	l.claiming = false
+	if back, some := l.rest(now.Add(time.Second)); !some || back.Requests != 5 {
+		t.Errorf("%+v went back, want all five", back)
+	}
+}
+
+// What a visit was told to wait for may be over sooner: then the next one need not wait for it.
+func TestAWaitEndsWhenTheQuotaIsFree(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	for _, c := range []struct {
+		name  string
+		s     upstream.Status
+		purse int
+		cut   bool
+	}{
+		{"free", upstream.Status{Now: now}, 0, true},
+		{"still to wait", upstream.Status{Now: now, Wait: time.Second}, 0, false},
+		{"at a limit", upstream.Status{Now: now, Tight: upstream.OnTokens}, 0, false},
+		{"permits are left", upstream.Status{Now: now}, 1, false},
+	} {
+		l := &line{paced: true, visitAt: now.Add(time.Second), askAt: now.Add(time.Hour), purse: purse{requests: c.purse}}
+		l.learn(c.s)
+		if l.askAt.Equal(l.visitAt) != c.cut {
+			t.Errorf("%s: asks again in %v", c.name, l.askAt.Sub(now))
+		}
+	}
+}

@@ -66,7 +66,7 @@ func (l *life) permitted(ctx context.Context, line *line, n int) int {
 		l.wakeAt(line, line.askAt)
 		return 0
 	}
-	ask := quota.Ask{Requests: n, TokensEach: line.booking(n), Workers: max(l.fleet, 1), Tau: visitEvery}
+	ask := quota.Ask{Requests: n, TokensEach: line.booking(n), Workers: max(l.fleet, 1), Tau: visitEvery, Delay: line.delay}
 	l.mu.Unlock()
 	bought := l.reporter.take(ctx, line, ask)
 
@@ -124,7 +124,7 @@ func (l *life) spend(a *attempt) permit {
 		return permit{} // it needs none
 	}
 	if a.estimate > 0 {
-		a.line.owed += a.estimate - p.tokens
+		a.line.owe(a.estimate - p.tokens)
 	}
 	nth := p.bought - p.requests
 	p.requests--
@@ -140,10 +140,11 @@ func (l *life) closePurses() {
 	}
 }
 
-// rest empties a purse whose time is over, or whose worker stops, and says what goes back. The caller holds the mutex.
+// rest empties a purse whose time is over, or whose worker stops, and says what goes back: not while a claim is under way,
+// whose jobs will need the permits. The caller holds the mutex.
 func (line *line) rest(now time.Time) (upstream.Unspent, bool) {
 	p := line.purse
-	if p.requests == 0 || now.Before(p.until) {
+	if p.requests == 0 || now.Before(p.until) || line.claiming {
 		return upstream.Unspent{}, false
 	}
 	line.purse = purse{}
@@ -170,6 +171,18 @@ func (line *line) mean() float64 {
 func (line *line) booking(n int) float64 {
 	mean := line.mean()
 	return min(max(mean+line.owed/float64(max(n, 1)), leastShare*mean), mostShare*mean)
+}
+
+// owe notes tokens that were used beyond what was booked, or below 0 booked beyond what was used: at most those of one chunk,
+// for what is further back the provider's answers have told since.
+func (line *line) owe(tokens float64) {
+	most := line.mean() * float64(max(line.purse.bought, 1))
+	line.owed = min(max(line.owed+tokens, -most), most)
+}
+
+// late notes how much later than its permit allowed a call started: the next ones are booked for then.
+func (line *line) late(by time.Duration) {
+	line.delay += time.Duration(learning * float64(by-line.delay))
 }
 
 // spread lengthens a wait by up to a twentieth, so that workers that were told the same do not come back together.

@@ -1,8 +1,11 @@
 package worker_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
+
+	"github.com/google/uuid"
 
 	"github.com/sluicedev/sluice/pkg/jobtype"
 	"github.com/sluicedev/sluice/pkg/llm/llmtest"
@@ -129,26 +132,46 @@ func TestVisitsKeepTheirPace(t *testing.T) {
 	}
 }
 
-// A request that is larger than the whole limit fails at once, with a sentence that says so, and is not sent.
-func TestARequestLargerThanTheLimitIsNotSent(t *testing.T) {
+// A request for more than the whole limit fails at once. The provider says so, until it was seen to charge what is booked;
+// from then on such a request is not sent.
+func TestARequestLargerThanTheLimitFailsAtOnce(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, []jobtype.Type{fast("ask", "openai", "gpt-5", 5)}, llmtest.WithScript(llmtest.Script{TPM: 10_000}))
+	ask := func(tokens int) []uuid.UUID {
+		return f.enqueue("ask", fmt.Sprintf(`{"input":"hello","request":{"max_output_tokens":%d}}`, tokens), 1)
+	}
 	f.start(nil, nil)
-	f.untilEnded(f.enqueue("ask", hello, 1))
-	f.until("the limit is known", func() bool { return f.upstream("openai:gpt-5").Tokens.Limit != nil })
-	large := f.enqueue("ask", `{"input":"hello","request":{"max_output_tokens":20000}}`, 1)
+	f.until("it is seen to charge what is booked", func() bool {
+		f.untilEnded(ask(300))
+		price := f.quota("openai:gpt-5").Limits[quota.Tokens].Price
+		return price.Booked > 700 && price.Charged > 0.9*price.Booked
+	})
+	calls := f.sim.Counts().Calls
+	large := ask(20_000)
 	f.untilEnded(large)
+	if n := f.sim.Counts().Calls; n != calls {
+		t.Errorf("%d calls were made for it", n-calls)
+	}
 	f.untilEnded(f.enqueue("ask", hello, 1)) // others go on
 	var state, sentence, outcome string
 	var status *int
 	err := f.db.QueryRow(t.Context(), `select j.state, j.last_error, a.outcome, a.status from jobs j join attempts a on a.job_id = j.id
 		where j.id = any ($1)`, large).Scan(&state, &sentence, &outcome, &status)
-	const want = "the request needs at least 20000 tokens, and the provider allows 10000 in 1m0s: it can never be sent; make it smaller"
+	const want = "the request needs 20000 tokens, and the provider allows 10000 in 1m0s: it can never be sent; make it smaller"
 	if err != nil || state != "failed" || outcome != "rejected" || status != nil || sentence != want {
 		t.Errorf("%s, %s, %v, %q, %v", state, outcome, status, sentence, err)
 	}
-	if n := f.sim.Counts().Calls; n != 2 {
-		t.Errorf("%d calls were made, want 2", n)
+}
+
+func TestAProviderIsAskedAboutALargeRequestWhileItsPriceIsUnknown(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, []jobtype.Type{fast("ask", "openai", "gpt-5", 5)}, llmtest.WithScript(llmtest.Script{TPM: 10_000}))
+	f.start(nil, nil)
+	f.untilEnded(f.enqueue("ask", hello, 1))
+	f.untilEnded(f.enqueue("ask", `{"input":"hello","request":{"max_output_tokens":20000}}`, 1))
+	const theirs = `select count(*) from jobs where state = 'failed' and attempts = 1 and last_error like '%Request too large%Limit 10000, Requested 20000%'`
+	if n := f.count(theirs); n != 1 {
+		t.Errorf("%d jobs failed in the provider's words, want one", n)
 	}
 }
 
