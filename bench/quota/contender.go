@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"time"
 )
 
 // contender is a way to get jobs done against a quota.
@@ -48,9 +49,9 @@ type parker interface {
 
 // books are what a fleet wrote down in Postgres.
 type books struct {
-	updates, hot int64 // of the table of upstreams
-	tripped      bool  // a breaker opened
-	charged      int   // attempts from a second after that until it closed which failed and were counted against their jobs
+	updates, hot int64      // of the table of upstreams
+	opened       *time.Time // a breaker, for the first time; nil: none did
+	charged      int        // attempts from a second after that until it closed which failed and were counted against their jobs
 }
 
 // contenders are all, in the order of the table.

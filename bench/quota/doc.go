@@ -67,8 +67,10 @@
 //
 //	429s      = own calls answered 429, per 100 own calls; the neighbour's likewise
 //	in flight = own calls in flight as the outage begins
-//	in outage = own calls that arrive from one second after the first that the outage refused until it ends. Of a breaker
-//	            for the whole fleet: its probes, at most one in 20 s, then one in 40 s
+//	open      = seconds from the first own call that the outage refused until the breaker of the whole fleet opens, by
+//	            breaker_events; "-" where there is no such breaker. Both clocks are this machine's
+//	in outage = own calls that arrive from one second after that until the outage ends: probes, at most one in 20 s, then one
+//	            in 40 s. Where there is no such breaker, from one second after the first call that the outage refused
 //	closed    = seconds from the end of the outage to the first own call that is admitted after it: the probe that closes
 //	            a breaker, which Sluice's does with the first byte of the answer, 0.6 to 1.8 s later; ">" where none was
 //	back      = seconds from closed to the first moment from which admitted calls reach 90 % of the limit's

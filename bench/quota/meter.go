@@ -17,7 +17,9 @@ type figures struct {
 	steady           share // used of what was usable once it had settled
 	own429, other429 share // of own calls, of the neighbour's
 
-	inFlight  int // as the outage began
+	inFlight  int           // as the outage began
+	opened    time.Duration // after the first call that the outage refused
+	wasOpened bool          // false: there is no breaker, or each process has its own
 	inOutage  int
 	closed    time.Duration // after the outage
 	wasClosed bool          // false: not within closed
@@ -56,7 +58,7 @@ func measure(r record) figures {
 		return f
 	}
 	f.inFlight = count(own, func(c llmtest.Call) bool { return c.At < r.down && (c.EndedAt == 0 || c.EndedAt > r.down) })
-	f.inOutage = r.inOutage(own)
+	f.opened, f.wasOpened, f.inOutage = r.outage(own)
 	f.closed, f.wasClosed = r.closed(own)
 	f.back, f.wasBack = r.back(own, f.closed)
 	return f
@@ -117,14 +119,19 @@ func since(from time.Duration, calls []llmtest.Call) []llmtest.Call {
 	return calls[first:]
 }
 
-// inOutage counts the calls that arrived when their sender could have known better.
-func (r record) inOutage(own []llmtest.Call) int {
+// outage tells how long after the first call that the outage refused the fleet's breaker opened, if it has one that did, and
+// counts the calls that arrived when their sender could have known better.
+func (r record) outage(own []llmtest.Call) (opened time.Duration, wasOpened bool, calls int) {
 	first := slices.IndexFunc(own, func(c llmtest.Call) bool { return c.At >= r.down && c.Status == http.StatusServiceUnavailable })
 	if first < 0 {
-		return 0
+		return 0, false, 0
 	}
-	known := own[first].At + grace
-	return count(own, func(c llmtest.Call) bool { return c.At >= known && c.At < r.up })
+	known := own[first].At
+	if r.opened > 0 {
+		opened, wasOpened, known = r.opened-known, true, r.opened
+	}
+	known += grace
+	return opened, wasOpened, count(own, func(c llmtest.Call) bool { return c.At >= known && c.At < r.up })
 }
 
 // closed is how long after the outage its first call was admitted: what closes a breaker. false: none was.

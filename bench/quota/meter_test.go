@@ -138,6 +138,21 @@ func TestNoCallsAreNoDivisionByZero(t *testing.T) {
 	}
 }
 
+// A breaker of the whole fleet is known from one second after it opened.
+func TestOpening(t *testing.T) {
+	t.Parallel()
+	r := record{scenario: steady(requests), down: 10 * time.Second, up: 30 * time.Second, to: 50 * time.Second, opened: 13 * time.Second,
+		calls: refused("job", 503, 200, 11*time.Second, 100*time.Millisecond)} // 30 of them before 14 s, 160 from then on
+	f := measure(r)
+	if cells := r.outageCells(f); cells[1] != "2.0" || f.inOutage != 160 {
+		t.Errorf("opened after %s s, %d calls in the outage", cells[1], f.inOutage)
+	}
+	r.opened = 0
+	if cells := r.outageCells(measure(r)); cells[1] != "-" {
+		t.Errorf("opened after %s s, and there was no breaker", cells[1])
+	}
+}
+
 func TestOutage(t *testing.T) {
 	t.Parallel()
 	down, up, to := 10*time.Second, 30*time.Second, 50*time.Second
@@ -164,8 +179,8 @@ func TestOutage(t *testing.T) {
 	} {
 		r := record{scenario: steady(requests), calls: c.calls, to: to, down: down, up: up}
 		f := measure(r)
-		if cells := r.outageCells(f); f.inOutage != c.inOutage || cells[2] != c.closed || cells[3] != c.back {
-			t.Errorf("%s: %d calls in the outage, closed %s, back %s; want %d, %s and %s", c.name, f.inOutage, cells[2], cells[3], c.inOutage, c.closed, c.back)
+		if cells := r.outageCells(f); f.inOutage != c.inOutage || cells[3] != c.closed || cells[4] != c.back {
+			t.Errorf("%s: %d calls in the outage, closed %s, back %s; want %d, %s and %s", c.name, f.inOutage, cells[3], cells[4], c.inOutage, c.closed, c.back)
 		}
 		if !f.used.none() {
 			t.Errorf("%s: a share of the quota is told, and none was usable in the outage", c.name)
@@ -199,7 +214,7 @@ func TestTableIsAligned(t *testing.T) {
 	records := []record{
 		{contender: "a", scenario: steady(requests), calls: ok("job", 100, 0, 0), to: time.Second, failed: 12345678},
 		{contender: "a long name", scenario: steady(tokens), quotaTx: 1.5, quotaTxKnown: true, to: time.Second,
-			books: &books{updates: 8, hot: 7, tripped: true, charged: 3}},
+			books: &books{updates: 8, hot: 7, opened: new(time.Now()), charged: 3}},
 	}
 	var b strings.Builder
 	writeText(&b, rows(records))

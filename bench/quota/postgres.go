@@ -91,7 +91,7 @@ with openings as (
     from breaker_events o
     where o.from_state = 'closed' and o.to_state = 'open'
 )
-select coalesce(t.n_tup_upd, 0), coalesce(t.n_tup_hot_upd, 0), exists (select from openings),
+select coalesce(t.n_tup_upd, 0), coalesce(t.n_tup_hot_upd, 0), (select min(known) - interval '1 second' from openings),
        (select count(*) from openings o join attempts a on a.upstream = o.upstream
         where a.started_at > o.known and (o.closed is null or a.started_at < o.closed) and a.charged and a.outcome <> 'ok')
 from pg_stat_user_tables t where t.relname = 'upstreams'`
@@ -113,6 +113,6 @@ func (p *postgres) books(ctx context.Context, database string) (b books, err err
 			return b, fmt.Errorf("wait for the end of all other connections: %w", err)
 		}
 	}
-	err = db.QueryRow(ctx, booksSQL).Scan(&b.updates, &b.hot, &b.tripped, &b.charged)
+	err = db.QueryRow(ctx, booksSQL).Scan(&b.updates, &b.hot, &b.opened, &b.charged)
 	return b, err
 }

@@ -10,7 +10,7 @@ import (
 )
 
 var columns = []string{"scenario", "contender", "calls", "admitted", "used %", "left %", "lost %", "used, steady %", "429s", "neighbour 429s",
-	"in flight", "in outage", "closed s", "back s", "charged", "failed", "quota tx", "HOT %"}
+	"in flight", "open s", "in outage", "closed s", "back s", "charged", "failed", "quota tx", "HOT %"}
 
 // rows are the table's cells, in the order of columns.
 func rows(records []record) [][]string {
@@ -27,14 +27,17 @@ func rows(records []record) [][]string {
 
 // outageCells are those from "in flight" to "back s".
 func (r record) outageCells(f figures) []string {
-	cells := []string{"-", "-", "-", "-"}
+	cells := []string{"-", "-", "-", "-", "-"}
 	if r.up == 0 {
 		return cells
 	}
-	cells[0], cells[1] = fmt.Sprint(f.inFlight), fmt.Sprint(f.inOutage)
-	cells[2] = seconds(f.closed, f.wasClosed)
+	cells[0], cells[2] = fmt.Sprint(f.inFlight), fmt.Sprint(f.inOutage)
+	if f.wasOpened {
+		cells[1] = seconds(f.opened, true)
+	}
+	cells[3] = seconds(f.closed, f.wasClosed)
 	if f.wasClosed {
-		cells[3] = seconds(f.back, f.wasBack)
+		cells[4] = seconds(f.back, f.wasBack)
 	}
 	return cells
 }
@@ -48,7 +51,7 @@ func (r record) bookCells() []string {
 	if r.books == nil {
 		return cells
 	}
-	if r.books.tripped {
+	if r.books.opened != nil {
 		cells[0] = fmt.Sprint(r.books.charged)
 	}
 	cells[3] = percent(share{float64(r.books.hot), float64(r.books.updates)}, 1)

@@ -34,6 +34,7 @@ type record struct {
 	calls    []llmtest.Call // that arrived before to
 	from, to time.Duration  // measured
 	down, up time.Duration  // the outage; 0, 0: none
+	opened   time.Duration  // the breaker of the whole fleet; 0: there is none, or it did not
 	left     int64          // in the bucket at the end
 	settled  time.Duration  // from here on it is steady; 0: never
 	stock    int64          // in the bucket then
@@ -157,6 +158,9 @@ func (t *trial) audit(ctx context.Context, rec *record) error {
 	}
 	books, err := f.books(ctx)
 	rec.books = &books
+	if books.opened != nil {
+		rec.opened = books.opened.Sub(t.origin)
+	}
 	return err
 }
 

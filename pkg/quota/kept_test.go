@@ -12,18 +12,13 @@ import (
 	"github.com/sluicedev/sluice/pkg/quota"
 )
 
-// rounded is a quota whose numbers have no more digits than are kept.
-func rounded(q quota.Quota) quota.Quota {
+// numbers are those that are kept in nine digits.
+func numbers(q *quota.Quota) (all []*float64) {
 	for d := range q.Limits {
 		l := &q.Limits[d]
-		for _, v := range []*float64{&l.Level, &l.Remaining, &l.Counted, &l.Dip.Depth, &l.Drain, &l.Price.Charged, &l.Price.Booked} {
-			if *v != 0 {
-				unit := math.Pow(10, math.Floor(math.Log10(math.Abs(*v)))-5)
-				*v = math.Round(*v/unit) * unit
-			}
-		}
+		all = append(all, &l.Level, &l.Remaining, &l.Counted, &l.Dip.Depth, &l.Drain, &l.Price.Charged, &l.Price.Booked)
 	}
-	return q
+	return all
 }
 
 // Whatever happened to a quota, it is read as it was kept.
@@ -39,8 +34,15 @@ func TestWhatIsKeptIsReadAgain(t *testing.T) {
 		if err := json.Unmarshal(data, &got); err != nil {
 			t.Fatal(err)
 		}
-		if got, want := rounded(got), rounded(q); !reflect.DeepEqual(got, want) {
-			t.Fatalf("kept %s\nread %+v\nwant %+v", data, got, want)
+		exact := numbers(&q)
+		for i, v := range numbers(&got) {
+			if math.Abs(*v-*exact[i]) > 1e-8*math.Abs(*exact[i]) {
+				t.Fatalf("kept %s: number %d was %v, is %v", data, i, *exact[i], *v)
+			}
+			*v = *exact[i]
+		}
+		if !reflect.DeepEqual(got, q) {
+			t.Fatalf("kept %s\nread %+v\nwant %+v", data, got, q)
 		}
 	})
 }
