@@ -18,14 +18,17 @@ const (
 	bodyDrainFades = time.Minute
 
 	// The bounds of others' use, as shares of the refill. The upper one keeps the level rising: a drain that could reach
-	// the refill would stop all sending, and so all evidence that it is wrong.
+	// the refill would stop all sending, and so all evidence that it is wrong. The estimate itself may be as far below 0,
+	// or what is rounded would count only where it is rounded up.
 	minDrain = -0.3 // tokens; 0 for requests, whose cost is known
 	maxDrain = 0.9
 
 	// nearlyFull is the share above which two readings tell nothing about others: the bucket may have overflowed.
 	nearlyFull = 0.97
-	// smoothing is the time constant of the estimate of others' use.
-	smoothing = 5 * time.Second
+	// smoothing is the time constant of the estimate of others' use, or if that is longer the time in which so many calls
+	// refill: a reading is rounded to whole calls, which is much where few refill.
+	smoothing      = 5 * time.Second
+	smoothingCalls = 10.0
 	// mostWeight bounds what one pair of readings counts: where calls are rare, its error is that of one estimate.
 	mostWeight = 0.2
 
@@ -38,13 +41,18 @@ type drifting struct {
 	factor float64       // of the refill
 	after  time.Duration // without evidence
 	fades  time.Duration // time constant of others' use
+	least  float64       // that use, as a share of the refill, however little was estimated
 }
 
-func (q Quota) drift() drifting {
-	if q.Source == Headers {
-		return drifting{drift, driftAfter, drainFades}
+func (q Quota) drift(d Dimension) drifting {
+	least := minDrain
+	if d == Requests {
+		least = 0
 	}
-	return drifting{q.growth(), 0, bodyDrainFades}
+	if q.Source == Headers {
+		return drifting{drift, driftAfter, drainFades, least}
+	}
+	return drifting{q.growth(), 0, bodyDrainFades, least}
 }
 
 // refilled is a level after the time between from and to. The rate is always above 0, so capping at the end is the same as
@@ -61,11 +69,13 @@ func (l Limit) gain(by drifting, from, to time.Time) float64 {
 	}
 	elapsed := to.Sub(from).Seconds()
 	drifted := max(0, to.Sub(latest(from, l.SeenAt.Add(by.after))).Seconds())
-	return l.Rate()*(elapsed+(by.factor-1)*drifted) - l.drain()*(l.faded(by.fades, to)-l.faded(by.fades, from))
+	return l.Rate()*(elapsed+(by.factor-1)*drifted) - l.drain(by)*(l.faded(by.fades, to)-l.faded(by.fades, from))
 }
 
 // drain is others' use within its bounds, which follow a limit that changed since.
-func (l Limit) drain() float64 { return min(max(l.Drain, minDrain*l.Rate()), maxDrain*l.Rate()) }
+func (l Limit) drain(by drifting) float64 {
+	return min(max(l.Drain, by.least*l.Rate()), maxDrain*l.Rate())
+}
 
 // faded is the integral of the fading factor from the newest observation to t, in seconds.
 func (l Limit) faded(fades time.Duration, t time.Time) float64 {
@@ -144,12 +154,13 @@ func (l Limit) compared(d Dimension, r Reading, by drifting, at time.Time, ring 
 		return price, faded
 	}
 	others := (taken - l.price(d)*booked) / between
-	keep := max(math.Exp(-between/smoothing.Seconds()), 1-mostWeight)
-	lowest := minDrain * l.Rate()
+	slow := smoothing.Seconds()
 	if d == Requests {
-		lowest = 0
+		slow = max(slow, smoothingCalls/l.Rate())
 	}
-	return price, min(max(l.Drain*keep+others*(1-keep), lowest), maxDrain*l.Rate())
+	keep := max(math.Exp(-between/slow), 1-mostWeight)
+	most := maxDrain * l.Rate()
+	return price, min(max(l.Drain*keep+others*(1-keep), -most), most)
 }
 
 // learned is the window that a reading tells: reset = (limit-remaining)/limit*window. Counts and times are rounded, so a

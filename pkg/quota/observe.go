@@ -39,7 +39,7 @@ func (q Quota) anchor(d Dimension, r Reading, used float64, reset time.Duration,
 	if l.Known() && at.Before(l.SeenAt.Add(sameCall)) {
 		return q
 	}
-	q.Limits[d] = l.anchored(d, r, l.learned(r.Limit, used, reset), at, q.drift(), q.Ring, now)
+	q.Limits[d] = l.anchored(d, r, l.learned(r.Limit, used, reset), at, q.drift(d), q.Ring, now)
 	return q
 }
 

@@ -29,11 +29,11 @@ func (q Quota) Outlook() Outlook {
 			continue
 		}
 		if d == Requests || q.Usual > 0 {
-			o.Pace = min(o.Pace, (l.Rate()-max(0, l.drain()))/q.cost(d, usual))
+			o.Pace = min(o.Pace, (l.Rate()-max(0, l.drain(q.drift(d))))/q.cost(d, usual))
 		}
 		needed := q.needed(d, usual)
-		o.Wait = max(o.Wait, l.waitFor(needed, q.drift(), q.At))
-		if free := l.waitFor(min(needed+l.Rate()*soon.Seconds(), l.Limit), q.drift(), q.At); free > tightest {
+		o.Wait = max(o.Wait, l.waitFor(needed, q.drift(d), q.At))
+		if free := l.waitFor(min(needed+l.Rate()*soon.Seconds(), l.Limit), q.drift(d), q.At); free > tightest {
 			o.Tight, o.Held, tightest = d, true, free
 		}
 	}

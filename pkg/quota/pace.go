@@ -33,7 +33,7 @@ func (q Quota) slowed(now time.Time) float64 {
 func (q Quota) starts(now time.Time) float64 {
 	highest := math.Inf(1)
 	if l := q.Limits[Requests]; l.Known() {
-		highest = max(1, burst*q.drift().factor*l.Rate())
+		highest = max(1, burst*q.drift(Requests).factor*l.Rate())
 	}
 	return min(highest, q.slowed(now))
 }
@@ -44,7 +44,7 @@ func (q Quota) tokens(each float64) float64 {
 	highest := math.Inf(1)
 	for _, l := range q.Limits[Tokens:] {
 		if l.Known() {
-			highest = min(highest, max(each, burst*q.drift().factor*l.Rate()/l.price(Tokens)))
+			highest = min(highest, max(each, burst*q.drift(Tokens).factor*l.Rate()/l.price(Tokens)))
 		}
 	}
 	return highest

@@ -160,7 +160,7 @@ func (q Quota) Advance(now time.Time) Quota {
 	}
 	for d, l := range q.Limits {
 		if l.Known() && !q.At.IsZero() {
-			q.Limits[d].Level = l.refilled(l.Level, q.drift(), q.At, now)
+			q.Limits[d].Level = l.refilled(l.Level, q.drift(Dimension(d)), q.At, now)
 		}
 	}
 	q.At = now

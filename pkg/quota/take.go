@@ -138,7 +138,7 @@ func (q Quota) emptyFor(a Ask, now time.Time) time.Duration {
 	wait := q.Turn.yields(a, now)
 	for d, l := range q.Limits {
 		if l.Known() && q.cost(Dimension(d), a) > 0 {
-			wait = max(wait, l.waitFor(q.needed(Dimension(d), a), q.drift(), now))
+			wait = max(wait, l.waitFor(q.needed(Dimension(d), a), q.drift(Dimension(d)), now))
 		}
 	}
 	return wait
@@ -162,7 +162,7 @@ func (q Quota) room(a Ask) int {
 			continue
 		}
 		left := l.Level - q.margin(Dimension(d), a)
-		refill := l.Rate() * q.drift().factor * a.Tau.Seconds()
+		refill := l.Rate() * q.drift(Dimension(d)).factor * a.Tau.Seconds()
 		share := max(shareOfLevel*left, shareOfRefill*refill) / float64(a.Workers)
 		room = min(room, math.Floor(min(left, share)/cost))
 	}
