@@ -109,6 +109,30 @@ func TestEndOfALateWorkerChangesNothing(t *testing.T) {
 	f.wantConsistent()
 }
 
+// A worker gives a job back and claims it again; then comes the end of its former lease, repeated after an unclear answer. The
+// worker is the right one, and only the lease's number tells that it is not the job's any more.
+func TestEndOfTheSameWorkersFormerLeaseChangesNothing(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	w := f.join("w")
+	f.chats(1)
+	first := f.claimOne(w)
+	f.end(w, End{JobID: first.ID, Lease: first.Lease, Outcome: Interrupted, State: Queued, Error: "the reply to the claim was lost"})
+	second := f.claimOne(w)
+	if second.ID != first.ID || second.Lease != 2 {
+		t.Fatalf("claimed again as %+v", second)
+	}
+	if held := f.end(w, ok(first)); len(held) != 0 {
+		t.Errorf("held %v by the former lease", held)
+	}
+	f.wantState(first.ID, Running)
+	f.wantOutcomes(first.ID, "1 interrupted", "2 running")
+	f.end(w, ok(second))
+	f.wantState(first.ID, Done)
+	f.wantOutcomes(first.ID, "1 interrupted", "2 ok charged")
+	f.wantConsistent()
+}
+
 func TestCancelWhileRunning(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
