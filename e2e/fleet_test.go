@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/sluicedev/sluice/pkg/llm/llmtest"
 )
@@ -92,10 +93,16 @@ func TestJobsOfAKilledWorkerAreDoneByOthers(t *testing.T) {
 	if err := s.sim.AwaitHeld(t.Context(), 5); err != nil {
 		t.Fatal(err)
 	}
-	victim.kill()
-	s.sim.Release()
 	s.worker("SLUICE_DEATH_AFTER=3s")
+	victim.kill()
+	killed := time.Now()
+	s.sim.Release()
 	s.untilDone(6)
+	var found time.Time
+	if err := s.db.QueryRow(t.Context(), `select max(started_at) from attempts where number = 2`).Scan(&found); err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("with SLUICE_DEATH_AFTER=3s the last of its jobs ran elsewhere after %v", found.Sub(killed).Round(time.Millisecond))
 	if n := s.count(`select count(*) from attempts where outcome = 'lost' and charged`); n != 5 {
 		t.Errorf("%d lost attempts, want 5", n)
 	}
