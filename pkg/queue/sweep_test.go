@@ -239,6 +239,27 @@ func TestRescueGoesByEachDeadline(t *testing.T) {
 	f.wantConsistent()
 }
 
+// The claim of a worker's former lease is past its deadline, and the same worker runs the job again by a later one: only the
+// lease's number tells that there is nothing to rescue.
+func TestRescueLeavesALaterLeaseOfTheSameWorkerAlone(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	w := f.join("w")
+	f.chats(1)
+	first := f.claimOne(w)
+	f.end(w, End{JobID: first.ID, Lease: first.Lease, Outcome: Interrupted, State: Queued, Error: "the reply to the claim was lost"})
+	f.exec(`update claims set deadline_at = now() - interval '1 second'`)
+	second := f.claimOne(w)
+	if n := must[int](f)(f.Rescue(t.Context())); n != 0 {
+		t.Errorf("rescued %d jobs", n)
+	}
+	f.wantState(first.ID, Running)
+	f.end(w, ok(second))
+	f.wantState(first.ID, Done)
+	f.wantOutcomes(first.ID, "1 interrupted", "2 ok charged")
+	f.wantConsistent()
+}
+
 // The cancel of a job of a buried worker leaves nothing that nobody will ever read.
 func TestCancelOfADeadWorkersJob(t *testing.T) {
 	t.Parallel()
