@@ -23,6 +23,7 @@ import (
 func isClaim(sql string) bool    { return strings.Contains(sql, "insert into claims") }
 func isSwap(sql string) bool     { return strings.Contains(sql, "upstream_swap") }
 func isFreeLost(sql string) bool { return strings.Contains(sql, "where probe_worker is not null") }
+func isLook(sql string) bool     { return strings.Contains(sql, "from upstreams order by name") }
 func unpaced(name string) jobtype.Type {
 	t := fast(name, "", "", 5)
 	t.Custom = true
@@ -147,6 +148,40 @@ func TestACancelThatIsHeardBeforeTheClaimsReply(t *testing.T) {
 		return worker.Result{}, ctx.Err()
 	}})
 	f.until("the attempt has ended", func() bool { return slices.Equal(outcomes(f.attempts(id)), []string{"cancelled"}) })
+}
+
+// An operator pauses the upstream while the job of a probe is being claimed: its permit is over, and the worker has read so
+// before the reply to its claim came. The call is not made.
+func TestAProbeWhosePermitIsOverDoesNotStart(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, []jobtype.Type{fast("ask", "openai", "gpt-5", 5)})
+	ids := f.enqueue("ask", hello, 1)
+	var once sync.Once
+	var looks atomic.Int32
+	f.startOn(slowReply{f.pool(f.url), func(sql string) error {
+		if isLook(sql) {
+			looks.Add(1)
+		}
+		if isClaim(sql) {
+			once.Do(func() {
+				f.untilState(ids[0], queue.Running)
+				if _, err := f.upstreams.Pause(t.Context(), "openai:gpt-5", "operator:test"); err != nil {
+					t.Error(err)
+				}
+				before := looks.Load()
+				f.until("the worker has read that", func() bool { return looks.Load() >= before+3 }) // the first may have been under way
+			})
+		}
+		return nil
+	}}, f.pool(f.url), nil, nil)
+	f.until("the attempt has ended", func() bool { return slices.Equal(outcomes(f.attempts(ids[0])), []string{"interrupted"}) })
+	if n := f.sim.Count(); n != 0 {
+		t.Errorf("%d calls started while paused", n)
+	}
+	if _, err := f.upstreams.Resume(t.Context(), "openai:gpt-5", "operator:test"); err != nil {
+		t.Fatal(err)
+	}
+	f.untilEnded(ids)
 }
 
 // Every connection is cut again and again under load: nothing is lost, nothing is charged for it, all is done.

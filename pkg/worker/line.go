@@ -96,9 +96,13 @@ func (l *line) gate() queue.Gate {
 	return queue.Gate{Upstream: l.name, Generation: l.status.Generation}
 }
 
-// admits tells, right before a call, whether it may still start.
+// admits tells, right before a call, whether it may still start. A change of the breaker since a probe was granted has ended
+// its permit: an operator has paused the upstream, say, while the job was claimed.
 func (l *line) admits(generation int64, probe uuid.UUID) bool {
-	return probe != uuid.Nil || l.open() && (!l.paced || l.status.Generation == generation)
+	if probe != uuid.Nil {
+		return l.status.Generation <= generation
+	}
+	return l.open() && (!l.paced || l.status.Generation == generation)
 }
 
 // learn takes a newer copy of the upstream's status. Two reads that cross may come in the wrong order. Those that lie
