@@ -112,8 +112,8 @@ func (l *life) claimProbe(ctx context.Context, line *line) (started bool) {
 	status, probe, err := l.upstreams.Grant(ctx, line.name, l.id, line.credential, line.longest+l.cfg.DeathAfter)
 	if err != nil {
 		l.log.Warn("could not ask for a probe", "upstream", line.name, "error", err)
-		if probe != uuid.Nil { // granted, for all we know: the reply was lost
-			l.remember(line, probe, l.freed(line, probe))
+		if probe != uuid.Nil { // granted, for all we know: the reply was lost, or the statement is still under way
+			l.remember(probe, untold{line, l.freed(line, probe), time.Now().Add(unclearFor)})
 		}
 		return false
 	}

@@ -12,10 +12,12 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/sluicedev/sluice/pkg/jobtype"
 	"github.com/sluicedev/sluice/pkg/llm"
 	"github.com/sluicedev/sluice/pkg/llm/llmtest"
+	"github.com/sluicedev/sluice/pkg/pg"
 	"github.com/sluicedev/sluice/pkg/queue"
 	"github.com/sluicedev/sluice/pkg/worker"
 )
@@ -24,6 +26,7 @@ func isClaim(sql string) bool    { return strings.Contains(sql, "insert into cla
 func isSwap(sql string) bool     { return strings.Contains(sql, "upstream_swap") }
 func isFreeLost(sql string) bool { return strings.Contains(sql, "where probe_worker is not null") }
 func isLook(sql string) bool     { return strings.Contains(sql, "from upstreams order by name") }
+func isRead(sql string) bool     { return strings.Contains(sql, "from upstreams where name = $1") }
 func unpaced(name string) jobtype.Type {
 	t := fast(name, "", "", 5)
 	t.Custom = true
@@ -79,6 +82,57 @@ func TestAPermitWhoseReplyWasLostIsGivenBack(t *testing.T) {
 	ids := f.enqueue("ask", hello, 3)
 	f.startOn(slowReply{f.pool(f.url), loseOnce(isSwap)}, f.pool(f.url), nil, nil) // the first swap grants the first call
 	f.untilEnded(ids)
+}
+
+// A grant that was given up is carried out only after its permit was given back, which then found nothing to free. The
+// permit must not stay out for as long as the longest call may take.
+func TestAPermitThatIsGrantedLateIsGivenBack(t *testing.T) {
+	t.Parallel()
+	slow := fast("ask", "openai", "gpt-5", 5)
+	slow.Timeout = time.Hour
+	f := newFleet(t, []jobtype.Type{slow})
+	first := f.enqueue("ask", hello, 1)[0]
+	late, reads := make(chan func() bool, 1), make(chan struct{}, 1000)
+	f.startOn(&lateSwap{DB: slowReply{f.pool(f.url), func(sql string) error {
+		if isRead(sql) {
+			reads <- struct{}{}
+		}
+		return nil
+	}}, given: func(swap func() bool) {
+		if _, err := f.queue.Cancel(t.Context(), queue.DefaultTenant, first); err != nil {
+			t.Error(err) // the worker would else ask again, and the late swap miss
+		}
+		<-reads // the grant's own
+		late <- swap
+	}}, f.pool(f.url), nil, nil)
+	swap := <-late
+	<-reads // to free the permit, which is not out
+	if !swap() {
+		t.Fatal("the row had changed")
+	}
+	f.untilEnded(f.enqueue("ask", hello, 3))
+}
+
+// lateSwap is a database in which the first swap is given up before it is carried out.
+type lateSwap struct {
+	pg.DB
+	given func(swap func() bool)
+	once  sync.Once
+}
+
+func (d *lateSwap) QueryRow(ctx context.Context, sql string, args ...any) (row pgx.Row) {
+	if isSwap(sql) {
+		d.once.Do(func() {
+			d.given(func() (swapped bool) {
+				return d.DB.QueryRow(context.WithoutCancel(ctx), sql, args...).Scan(&swapped) == nil && swapped
+			})
+			row = onlyRow{nil, errLost}
+		})
+	}
+	if row != nil {
+		return row
+	}
+	return d.DB.QueryRow(ctx, sql, args...)
 }
 
 func TestThePermitOfADeadWorkerIsFreedInTheEnd(t *testing.T) {

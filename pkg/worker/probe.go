@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"maps"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -16,8 +17,9 @@ import (
 
 // untold is the end of a probe that Postgres does not know of yet.
 type untold struct {
-	line *line
-	end  probeEnd
+	line  *line
+	end   probeEnd
+	until time.Time // it is told again until then: its grant may still be under way
 }
 
 type probeEnd func(context.Context) (upstream.Status, error)
@@ -74,23 +76,32 @@ func (l *life) endProbe(ctx context.Context, line *line, probe uuid.UUID, end pr
 	status, err := bounded(ctx, end)
 	if err != nil {
 		l.log.Warn("the end of a probe could not be told; it comes again with the tick", "upstream", line.name, "error", err)
-		l.remember(line, probe, end)
+		l.remember(probe, untold{line: line, end: end})
 		return status, false
 	}
 	l.mu.Lock()
-	line.learn(status)
 	line.probing = false
-	delete(l.untold, probe)
 	l.mu.Unlock()
-	nudge(l.wake)
+	l.told(line, probe, status)
 	return status, true
 }
 
-func (l *life) remember(line *line, probe uuid.UUID, end probeEnd) {
+func (l *life) remember(probe uuid.UUID, u untold) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	line.probing = false
-	l.untold[probe] = untold{line, end}
+	u.line.probing = false
+	l.untold[probe] = u
+}
+
+// told notes that Postgres knows how a probe ended.
+func (l *life) told(line *line, probe uuid.UUID, status upstream.Status) {
+	l.mu.Lock()
+	line.learn(status)
+	if !time.Now().Before(l.untold[probe].until) {
+		delete(l.untold, probe)
+	}
+	l.mu.Unlock()
+	nudge(l.wake)
 }
 
 // tellProbes tells what could not be told before. An end that was told after all, or a permit that is over, changes nothing.
@@ -99,6 +110,11 @@ func (l *life) tellProbes(ctx context.Context) {
 	all := maps.Clone(l.untold)
 	l.mu.Unlock()
 	for probe, u := range all {
-		l.endProbe(ctx, u.line, probe, u.end)
+		status, err := bounded(ctx, u.end)
+		if err != nil {
+			l.log.Warn("the end of a probe could still not be told", "upstream", u.line.name, "error", err)
+			continue
+		}
+		l.told(u.line, probe, status)
 	}
 }

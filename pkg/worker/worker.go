@@ -34,7 +34,7 @@ const (
 	promotePause   = 50 * time.Millisecond // between two promotions, so that jobs due at one moment are one statement
 	promptDelay    = 10 * time.Second      // jobs delayed by less are promoted to the moment, others by the tick
 	maxPromote     = 20                    // statements of a promotion, of a thousand jobs each
-	unclearFor     = 2 * time.Minute       // how long a claim whose reply was lost may still turn up
+	unclearFor     = 2 * time.Minute       // how long a claim or a permit whose reply was lost may still turn up
 	maxResult      = 16 << 20              // bytes of a provider's answer that are kept
 	maxError       = 4 << 10               // bytes of last_error
 	unconfirmed    = 15 * time.Second      // before a job tries again whose credential or model was refused, unconfirmed
