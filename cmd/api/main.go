@@ -116,7 +116,7 @@ func serve(ctx context.Context, cfg config.APIConfig, log *slog.Logger) error {
 		return err
 	}
 	server, err := api.New(api.Config{
-		Queue: queue.New(db, cfg.Types), Upstreams: upstream.New(db), DB: db, CORSOrigins: cfg.CORSOrigins, Log: log,
+		Queue: queue.New(db, cfg.Types), Upstreams: upstream.New(db), DB: db, CORSOrigins: cfg.CORSOrigins, MaxQueued: cfg.MaxQueued, Log: log,
 	})
 	if err != nil {
 		return err

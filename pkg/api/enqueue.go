@@ -40,7 +40,8 @@ func (s *Server) Enqueue(c echo.Context, params EnqueueParams) error {
 		return tooLargePayload(payloadField)
 	}
 	job.IdempotencyKey = params.IdempotencyKey
-	made, err := s.queue.Enqueue(c.Request().Context(), newJob(tenant(c), job))
+	tenant := s.tenant(c)
+	made, err := s.store(c.Request().Context(), tenant, newJob(tenant, job))
 	if err != nil {
 		return refuseJob(err, func(_ int, field string) string {
 			if field == "idempotency_key" {
@@ -66,7 +67,7 @@ func (s *Server) answerEnqueued(c echo.Context, made queue.Enqueued) error {
 	path := jobPath(made.ID)
 	answer := EnqueueResponse{ID: made.ID, State: State(made.State), StatusURL: path, EventsURL: path + "/events"}
 	// The job is kept by now, so nothing that follows may fail the request.
-	job, err := s.queue.Get(c.Request().Context(), tenant(c), made.ID)
+	job, err := s.queue.Get(c.Request().Context(), s.tenant(c), made.ID)
 	if err == nil {
 		answer.State = State(job.State)
 		answer.Waiting, err = s.waiting(c.Request().Context(), job)
@@ -91,11 +92,12 @@ func (s *Server) EnqueueBatch(c echo.Context) error {
 	if err != nil {
 		return invalid(inBody(jsonFaults(err))...)
 	}
-	jobs, err := s.readBatch(tenant(c), elements)
+	tenant := s.tenant(c)
+	jobs, err := s.readBatch(tenant, elements)
 	if err != nil {
 		return err
 	}
-	made, err := s.queue.Enqueue(c.Request().Context(), jobs...)
+	made, err := s.store(c.Request().Context(), tenant, jobs...)
 	if err != nil {
 		return refuseJob(err, inBatch)
 	}
@@ -165,9 +167,12 @@ func readBody(c echo.Context, limit int64) ([]byte, error) {
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, limit))
 	var tooLarge *http.MaxBytesError
+	var full *refusal
 	switch {
 	case errors.As(err, &tooLarge):
 		return nil, tooLargeBody(limit)
+	case errors.As(err, &full):
+		return nil, full
 	case err != nil:
 		return nil, invalid(FieldError{wholeBody, "could not be read to its end"})
 	case len(body) == 0:

@@ -17,19 +17,19 @@ func jobPath(id uuid.UUID) string { return "/api/ai/jobs/" + id.String() }
 
 // GetJob is GET /api/ai/jobs/{id}.
 func (s *Server) GetJob(c echo.Context, id JobID) error {
-	job, err := s.queue.Get(c.Request().Context(), tenant(c), id)
+	job, err := s.queue.Get(c.Request().Context(), s.tenant(c), id)
 	return s.answerJob(c, job, err)
 }
 
 // CancelJob is POST /api/ai/jobs/{id}/cancel.
 func (s *Server) CancelJob(c echo.Context, id JobID) error {
-	job, err := s.queue.Cancel(c.Request().Context(), tenant(c), id)
+	job, err := s.queue.Cancel(c.Request().Context(), s.tenant(c), id)
 	return s.answerJob(c, job, err)
 }
 
 // RetryJob is POST /api/ai/jobs/{id}/retry.
 func (s *Server) RetryJob(c echo.Context, id JobID) error {
-	job, err := s.queue.Retry(c.Request().Context(), tenant(c), id)
+	job, err := s.queue.Retry(c.Request().Context(), s.tenant(c), id)
 	if err == nil {
 		s.bell.Ring(job.Line())
 	}
@@ -89,7 +89,7 @@ func utc(t *time.Time) *time.Time {
 
 // ListJobs is GET /api/ai/jobs.
 func (s *Server) ListJobs(c echo.Context, params ListJobsParams) error {
-	filter := queue.Filter{Tenant: tenant(c), Limit: queue.DefaultPage}
+	filter := queue.Filter{Tenant: s.tenant(c), Limit: queue.DefaultPage}
 	if params.State != nil {
 		filter.State = queue.State(*params.State)
 	}
@@ -138,7 +138,7 @@ func readCursor(text string) (uuid.UUID, bool) {
 
 // ListAttempts is GET /api/ai/jobs/{id}/attempts.
 func (s *Server) ListAttempts(c echo.Context, id JobID) error {
-	attempts, err := s.queue.Attempts(c.Request().Context(), tenant(c), id)
+	attempts, err := s.queue.Attempts(c.Request().Context(), s.tenant(c), id)
 	if err != nil {
 		return err
 	}

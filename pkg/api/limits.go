@@ -1,6 +1,7 @@
 package api
 
 import (
+	"net/http"
 	"time"
 
 	"github.com/sluicedev/sluice/pkg/jobtype"
@@ -11,24 +12,43 @@ import (
 const (
 	maxEnvelope  = 64 << 10 // bytes of a job's members around its payload
 	maxBody      = jobtype.MaxPayloadBytes + maxEnvelope
-	maxBatchBody = 32 << 20 // bytes
-	maxDiscard   = 64 << 20 // bytes of a refused body that are read all the same
-	maxHeader    = 32 << 10 // bytes
-	maxErrors    = 20       // fields named in one problem
-	maxFieldName = 200      // characters of each
-	maxRequestID = 64       // characters of a client's own X-Request-Id
+	maxBatchBody = 32 << 20  // bytes
+	maxDiscard   = 64 << 20  // bytes of a refused body that are read all the same
+	maxHeader    = 32 << 10  // bytes
+	maxErrors    = 20        // fields named in one problem
+	maxFieldName = 200       // characters of each
+	maxRequestID = 64        // characters of a client's own X-Request-Id
+	maxBodies    = 128 << 20 // bytes of all bodies that are read and not answered yet; each takes some times its size
 
 	requestTimeout = 30 * time.Second // of a request's work in the database
 	probeTimeout   = 3 * time.Second  // of the same for a probe, which is asked again soon
 	drainTimeout   = 15 * time.Second // from the order to stop until open requests are cut off
 	watchAge       = time.Second      // how old what watchers look at may be when it is handed out
+	recountAge     = watchAge / 4     // how old the count may be on which an enqueue is refused
 	maxWatched     = 10_000           // keys of one watched value that are kept
 
-	retryAfterSeconds = "2" // what a client is told while the database is away
-
 	// Of a connection. A slow reader may take as long over the answer as a slow sender over a batch.
-	headerTimeout = 5 * time.Second
-	readTimeout   = time.Minute
-	writeTimeout  = readTimeout + requestTimeout + time.Minute
-	idleTimeout   = 2 * time.Minute
+	headerTimeout  = 5 * time.Second
+	readTimeout    = time.Minute
+	writeTimeout   = readTimeout + requestTimeout + time.Minute
+	idleTimeout    = 2 * time.Minute
+	maxConnections = 15_000 // of a port; beyond it idle ones are closed for new ones
 )
+
+// retryAfter is what a client is told to wait, in seconds. Both are guesses: when the database is back, or jobs have
+// started, is not known.
+var retryAfter = map[int]string{
+	http.StatusServiceUnavailable: "2",
+	http.StatusTooManyRequests:    "5",
+}
+
+// connectionLimits bound what a client can hold of the server without asking for anything.
+type connectionLimits struct {
+	header, read, write, idle time.Duration
+	headerBytes, connections  int
+}
+
+var ofConnections = connectionLimits{
+	header: headerTimeout, read: readTimeout, write: writeTimeout, idle: idleTimeout,
+	headerBytes: maxHeader, connections: maxConnections,
+}

@@ -537,6 +537,9 @@ type NotFound = Problem
 // OK defines model for OK.
 type OK = Yes
 
+// QueueFull defines model for QueueFull.
+type QueueFull = Problem
+
 // TooLarge defines model for TooLarge.
 type TooLarge = Problem
 

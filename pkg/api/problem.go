@@ -67,6 +67,7 @@ var kinds = map[int]kind{
 	http.StatusConflict:              {"conflict", "The state forbids it"},
 	http.StatusRequestEntityTooLarge: {"too_large", "The request is too large"},
 	http.StatusUnsupportedMediaType:  {"unsupported_media_type", "The body is of a type that is not taken here"},
+	http.StatusTooManyRequests:       {"queue_full", "As many jobs wait as may"},
 	http.StatusUnprocessableEntity:   {"key_reused", "The idempotency key was used before with another request"},
 	statusClientGone:                 {"client_gone", "The client went away"},
 	http.StatusInternalServerError:   {"internal", "Something went wrong on our side"},
@@ -154,7 +155,7 @@ func (s *Server) answerError(err error, c echo.Context) {
 	case r.status == http.StatusInternalServerError:
 		s.log.Error("a request failed", "request_id", requestID(c), "method", c.Request().Method, "route", c.Path(), "error", err)
 	case r.status == http.StatusServiceUnavailable:
-		s.log.Warn("the database is unavailable", "request_id", requestID(c), "route", c.Path(), "error", err)
+		s.log.Warn("a request could not be served for now", "request_id", requestID(c), "route", c.Path(), "error", err)
 	}
 	if c.Response().Committed {
 		return
@@ -179,8 +180,8 @@ func writeProblem(c echo.Context, status int, problem any) error {
 	if err != nil {
 		return err
 	}
-	if status == http.StatusServiceUnavailable {
-		c.Response().Header().Set(echo.HeaderRetryAfter, retryAfterSeconds)
+	if seconds, ok := retryAfter[status]; ok {
+		c.Response().Header().Set(echo.HeaderRetryAfter, seconds)
 	}
 	return c.Blob(status, problemType, body)
 }

@@ -24,22 +24,24 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	defer end()
 	stop := context.AfterFunc(ctx, func() { s.stopping.Store(true) })
 	defer stop()
-	return serve(ctx, ln, s.Handler(), s.log)
+	return serve(ctx, ln, s.Handler(), s.log, ofConnections)
 }
 
 // ServeAdmin does the same with AdminHandler.
 func (s *Server) ServeAdmin(ctx context.Context, ln net.Listener) error {
-	return serve(ctx, ln, s.AdminHandler(), s.log)
+	return serve(ctx, ln, s.AdminHandler(), s.log, ofConnections)
 }
 
-func serve(ctx context.Context, ln net.Listener, handler http.Handler, log *slog.Logger) error {
+func serve(ctx context.Context, ln net.Listener, handler http.Handler, log *slog.Logger, limits connectionLimits) error {
+	door := newDoor(limits.connections)
 	srv := &http.Server{
 		Handler:           handler,
-		ReadHeaderTimeout: headerTimeout,
-		ReadTimeout:       readTimeout,
-		WriteTimeout:      writeTimeout,
-		IdleTimeout:       idleTimeout,
-		MaxHeaderBytes:    maxHeader,
+		ReadHeaderTimeout: limits.header,
+		ReadTimeout:       limits.read,
+		WriteTimeout:      limits.write,
+		IdleTimeout:       limits.idle,
+		MaxHeaderBytes:    limits.headerBytes,
+		ConnState:         door.watch,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	var drained sync.WaitGroup

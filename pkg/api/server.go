@@ -18,12 +18,13 @@ import (
 	"github.com/sluicedev/sluice/pkg/upstream"
 )
 
-// Config is what a Server is made of. All of it but CORSOrigins has to be there.
+// Config is what a Server is made of. All of it but CORSOrigins and MaxQueued has to be there.
 type Config struct {
 	Queue       *queue.Queue
 	Upstreams   *upstream.Store
 	DB          pg.DB    // asked by /readyz, and told of new work
 	CORSOrigins []string // origins whose web pages may call, such as https://app.example; none by default
+	MaxQueued   int      // jobs of one tenant that may wait at once; 0: any number
 	Log         *slog.Logger
 }
 
@@ -39,6 +40,9 @@ type Server struct {
 	metrics  *metrics
 	echo     *echo.Echo
 	stopping atomic.Bool
+	tenant   func(echo.Context) string // whose jobs a request sees
+	depth    *depth
+	bodies   *bodies
 
 	counts   *watch[queue.Counts]     // by tenant
 	served   *watch[bool]             // by type
@@ -56,6 +60,9 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{queue: cfg.Queue, upstreams: cfg.Upstreams, bell: queue.NewBell(cfg.DB, cfg.Log), db: cfg.DB, log: cfg.Log, contract: contract}
+	s.tenant = func(echo.Context) string { return queue.DefaultTenant } // without authentication there is one
+	s.depth = newDepth(cfg.MaxQueued, cfg.Queue.Depths)
+	s.bodies = &bodies{most: maxBodies}
 	s.counts = newWatch(cfg.Queue.Counts)
 	s.served = newWatch(cfg.Queue.Served)
 	s.fleet = newWatch(s.readFleet)
@@ -80,7 +87,7 @@ func (s *Server) routes(origins []string) (*echo.Echo, error) {
 	if len(origins) > 0 {
 		e.Use(middleware.CORSWithConfig(cors(origins)))
 	}
-	e.Use(guard, deadline, s.contract.check)
+	e.Use(guard, deadline, s.bodies.bound, s.contract.check)
 	RegisterHandlers(e, s)
 	s.metrics.know(e.Routes())
 	return e, nil
@@ -213,9 +220,6 @@ func deadline(next echo.HandlerFunc) echo.HandlerFunc {
 		return next(c)
 	}
 }
-
-// tenant is whose jobs a request sees. Without authentication there is one.
-func tenant(echo.Context) string { return queue.DefaultTenant }
 
 func writeJSON(c echo.Context, status int, v any) error {
 	body, err := encode(v)

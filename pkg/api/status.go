@@ -13,7 +13,7 @@ import (
 // GetStatus is GET /api/ai/status.
 func (s *Server) GetStatus(c echo.Context) error {
 	ctx := c.Request().Context()
-	counts, err := s.counts.get(ctx, tenant(c))
+	counts, err := s.counts.get(ctx, s.tenant(c))
 	if err != nil {
 		return err
 	}

@@ -44,6 +44,7 @@ type APIConfig struct {
 	Port        int      // 0 takes any free port
 	Auth        string   // AuthRequired or AuthOff
 	CORSOrigins []string // empty: none
+	MaxQueued   int      // jobs of one tenant that may wait; 0: any number
 }
 
 // WorkerConfig is the configuration of cmd/worker.
@@ -60,7 +61,7 @@ type WorkerConfig struct {
 func API(env Env) (APIConfig, error) {
 	r := &reader{env: env}
 	shared, own := r.everyone()
-	cfg := APIConfig{Shared: shared, Port: port.read(r), Host: own.host, Auth: own.auth, CORSOrigins: own.corsOrigins}
+	cfg := APIConfig{Shared: shared, Port: port.read(r), Host: own.host, Auth: own.auth, CORSOrigins: own.corsOrigins, MaxQueued: own.maxQueued}
 	if cfg.Auth == noFallback {
 		cfg.Auth = AuthOff
 		if _, given := r.lookup(auth.Name); !given && !isLoopback(cfg.Host) {
@@ -85,6 +86,7 @@ func Worker(env Env) (WorkerConfig, error) {
 type own struct {
 	host, auth  string
 	corsOrigins []string
+	maxQueued   int
 	worker      WorkerConfig
 }
 
@@ -105,7 +107,7 @@ func (r *reader) everyone() (Shared, own) {
 		shared.DirectDatabaseURL = shared.DatabaseURL
 	}
 	own := own{
-		host: host.read(r), auth: auth.read(r), corsOrigins: corsOrigins.read(r),
+		host: host.read(r), auth: auth.read(r), corsOrigins: corsOrigins.read(r), maxQueued: maxQueued.read(r),
 		worker: WorkerConfig{
 			Concurrency: concurrency.read(r), DeathAfter: deathAfter.read(r), DrainLimit: drainLimit.read(r),
 			HoldProbeInterval: holdProbeInterval.read(r), UpstreamShare: upstreamShare.read(r),

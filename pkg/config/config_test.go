@@ -125,12 +125,12 @@ func TestDefaultsOfAWorker(t *testing.T) {
 func TestValuesThatAreSet(t *testing.T) {
 	t.Parallel()
 	api, err := config.API(with("PORT", "0", "SLUICE_HOST", "0.0.0.0", "SLUICE_AUTH", "required", "SLUICE_ADMIN_ADDR", ":9090",
-		"SLUICE_CORS_ORIGINS", "https://a.example, http://localhost:5173", "SLUICE_DIRECT_DATABASE_URL", "host=db user=u", "OPENAI_MODEL", "gpt-6"))
+		"SLUICE_CORS_ORIGINS", "https://a.example, http://localhost:5173", "SLUICE_DIRECT_DATABASE_URL", "host=db user=u", "OPENAI_MODEL", "gpt-6", "SLUICE_MAX_QUEUED", "100000000"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if api.Port != 0 || api.Host != "0.0.0.0" || api.Auth != config.AuthRequired || api.AdminAddr != ":9090" ||
-		!slices.Equal(api.CORSOrigins, []string{"https://a.example", "http://localhost:5173"}) || api.DirectDatabaseURL.Reveal() != "host=db user=u" {
+		!slices.Equal(api.CORSOrigins, []string{"https://a.example", "http://localhost:5173"}) || api.DirectDatabaseURL.Reveal() != "host=db user=u" || api.MaxQueued != 100_000_000 {
 		t.Errorf("%+v", api)
 	}
 	if typ, _ := api.Types.Lookup("kb.ingest"); typ.Model != "gpt-6" {

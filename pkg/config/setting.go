@@ -73,6 +73,8 @@ var (
 	auth        = text("SLUICE_AUTH", ofAPI, noFallback, "required or off", "whether requests need an API key; off by default on a loopback address alone, elsewhere it has to be set", isAuth)
 	corsOrigins = listOf("SLUICE_CORS_ORIGINS", ofAPI, "origins such as https://app.example.com, comma-separated, without a path; * is not one", "origins whose pages may call the API", isOrigin)
 
+	maxQueued = whole("SLUICE_MAX_QUEUED", ofAPI, 0, 0, 100_000_000, "jobs of one tenant that may wait (queued and delayed) at once: beyond it an enqueue is answered with 429 and stores nothing; 0: any number. Of several API processes each may go over it by what the others stored in the last second; enqueue_job() and retries by hand are not held to it")
+
 	openAIKey     = secret("OPENAI_API_KEY", ofWorker, "one line of printable ASCII", "key of the built-in upstream openai", isKey)
 	openAIBaseURL = text("OPENAI_BASE_URL", ofWorker, noFallback, allowedBaseURL, "base URL of the built-in upstream openai (the SDK's own)", isBaseURL)
 	openAIModel   = text("OPENAI_MODEL", both, jobtype.BuiltinModel, "a model's name", "model of the types on the built-in upstream openai that name none", isModel)
@@ -90,7 +92,7 @@ var (
 // environment lists the settings in the order of the table.
 var environment = []Setting{
 	databaseURL.Setting, directDatabaseURL.Setting, configFile.Setting, adminAddr.Setting,
-	port.Setting, host.Setting, auth.Setting, corsOrigins.Setting,
+	port.Setting, host.Setting, auth.Setting, corsOrigins.Setting, maxQueued.Setting,
 	openAIKey.Setting, openAIBaseURL.Setting, openAIModel.Setting,
 	concurrency.Setting, deathAfter.Setting, drainLimit.Setting, holdProbeInterval.Setting, upstreamShare.Setting,
 }

@@ -50,7 +50,7 @@ group by c.line`
 
 // InFlight counts the running jobs of each line.
 func (q *Queue) InFlight(ctx context.Context) (map[string]int64, error) {
-	return q.byLine(ctx, inFlightSQL)
+	return q.byName(ctx, inFlightSQL)
 }
 
 // Looks at one row a line: a loose index scan.
@@ -64,22 +64,22 @@ select line, 1::bigint from lines where line is not null`
 
 // Waiting names the lines in which anybody is queued.
 func (q *Queue) Waiting(ctx context.Context) (map[string]int64, error) {
-	return q.byLine(ctx, waitingSQL)
+	return q.byName(ctx, waitingSQL)
 }
 
-func (q *Queue) byLine(ctx context.Context, sql string) (map[string]int64, error) {
+func (q *Queue) byName(ctx context.Context, sql string) (map[string]int64, error) {
 	rows, err := q.db.Query(ctx, sql)
 	if err != nil {
-		return nil, fmt.Errorf("count by line: %w", err)
+		return nil, fmt.Errorf("count by name: %w", err)
 	}
 	counts := map[string]int64{}
-	var line string
+	var name string
 	var n int64
-	_, err = pgx.ForEachRow(rows, []any{&line, &n}, func() error {
-		counts[line] = n
+	_, err = pgx.ForEachRow(rows, []any{&name, &n}, func() error {
+		counts[name] = n
 		return nil
 	})
-	return counts, wrap("count by line", err)
+	return counts, wrap("count by name", err)
 }
 
 const positionSQL = `
