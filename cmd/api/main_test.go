@@ -4,11 +4,15 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -157,5 +161,41 @@ func TestReachable(t *testing.T) {
 		if got := reachable(host, 3000); got != want {
 			t.Errorf("%q: %s, want %s", host, got, want)
 		}
+	}
+}
+
+// The program's own limits shut out whoever sends its headers a byte at a time.
+func TestSlowHeadersAreShutOut(t *testing.T) {
+	t.Parallel()
+	public, _, stop := started(t, "DATABASE_URL="+pgtest.URL(t))
+	conn, err := net.Dial("tcp", strings.TrimPrefix(public, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, "GET /livez HTTP/1.1\r\nX-Slow: "); err != nil {
+		t.Fatal(err)
+	}
+	begun := time.Now()
+	gone := make(chan error, 1)
+	go func() { _, err := io.Copy(io.Discard, conn); gone <- err }()
+	for open := true; open; {
+		select {
+		case err := <-gone:
+			if open = false; errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Error("the connection is still open after 30 s")
+			}
+		case <-time.After(time.Second): // that slow is the client
+			_, _ = io.WriteString(conn, "x")
+		}
+	}
+	if took := time.Since(begun); took < 4*time.Second || took > 15*time.Second {
+		t.Errorf("shut out after %s, want 5 s", took)
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
 	}
 }
