@@ -481,7 +481,7 @@ type Waiting struct {
 	// EtaSeconds Seconds to `until`; null where that is.
 	EtaSeconds *int64 `json:"eta_seconds"`
 
-	// Position Place among the queued jobs of the same upstream; 1 is next. Exact to 1,000; 1,001 means more. Null while delayed.
+	// Position Place among the queued jobs of the same upstream; 1 is next. Exact to 1,000; 1,001 means more. Null while delayed, and where jobs of other tenants are ahead, of which only a time is told.
 	Position *int `json:"position"`
 
 	// Reason `rate_limit`, `backoff`, `scheduled`: delayed by the provider's limit, after a failed try, or on request.

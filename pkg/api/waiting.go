@@ -16,6 +16,7 @@ type circumstances struct {
 	last     *queue.Attempt   // the latest one; nil: there was none
 	upstream *upstream.Status // nil: the job is not paced, or nothing is known
 	ahead    int              // queued jobs before it in its line, counted up to queue.MaxPosition
+	shared   bool             // some of them are other tenants': their number is not for this one to know
 	served   bool             // a living worker has a handler for its type
 	now      time.Time        // by the database's clock
 }
@@ -34,9 +35,11 @@ func (s *Server) waiting(ctx context.Context, job queue.Job) (*Waiting, error) {
 		about.last, err = s.lastAttempt(ctx, job)
 		return whyWaiting(job, about), err
 	}
-	if about.ahead, err = s.queue.Position(ctx, job); err != nil {
+	ahead, others, err := s.queue.Position(ctx, job)
+	if err != nil {
 		return nil, err
 	}
+	about.ahead, about.shared = ahead, others > 0
 	about.served, err = s.served.get(ctx, job.Type)
 	return whyWaiting(job, about), err
 }
@@ -58,7 +61,10 @@ func whyWaiting(job queue.Job, about circumstances) *Waiting {
 	if job.State == queue.Delayed {
 		return delayed(job, about)
 	}
-	w := &Waiting{Position: new(about.ahead + 1)}
+	w := &Waiting{}
+	if !about.shared {
+		w.Position = new(about.ahead + 1)
+	}
 	switch up := about.upstream; {
 	case up != nil && up.State != string(BreakerStateClosed):
 		w.Reason, w.Sentence = closedOff(up, about.now)
@@ -68,17 +74,18 @@ func whyWaiting(job queue.Job, about circumstances) *Waiting {
 		w.Sentence = fmt.Sprintf("No running worker can do %s at the moment; the job starts once one can; nothing is lost.", job.Type)
 	case up != nil && up.Tight != upstream.Loose:
 		w.Reason = WaitingReasonRateLimit
-		w.atLimit(up, about.ahead)
+		w.atLimit(up, about)
 	default:
 		w.Reason = WaitingReasonQueue
-		w.Sentence = inLine(job, about.ahead)
+		w.Sentence = inLine(job, about)
 	}
 	return w
 }
 
 // atLimit words the wait for a limit that refills. When the job starts follows from the pace at which calls may.
-func (w *Waiting) atLimit(up *upstream.Status, ahead int) {
-	w.Sentence = fmt.Sprintf("%s %s; %s", spoken(up.Name), limitOf(up), aheadOf(ahead))
+func (w *Waiting) atLimit(up *upstream.Status, about circumstances) {
+	ahead := about.ahead
+	w.Sentence = fmt.Sprintf("%s %s; %s", spoken(up.Name), limitOf(up), aheadOf(about))
 	if up.Pace == 0 || ahead >= queue.MaxPosition {
 		w.Sentence += "; nothing is lost."
 		return
@@ -130,16 +137,19 @@ func per(window time.Duration) string {
 	return "in " + window.Round(time.Second).String()
 }
 
-func aheadOf(n int) string {
-	switch {
+func aheadOf(about circumstances) string {
+	switch n := about.ahead; {
+	case about.shared:
+		return "other jobs are ahead"
 	case n == 0:
 		return "the job is next"
 	case n == 1:
 		return "one job is ahead"
 	case n >= queue.MaxPosition:
 		return fmt.Sprintf("more than %s jobs are ahead", thousands(queue.MaxPosition))
+	default:
+		return fmt.Sprintf("about %d jobs are ahead", n)
 	}
-	return fmt.Sprintf("about %d jobs are ahead", n)
 }
 
 // hold sets when the reason is expected to end.
@@ -198,16 +208,19 @@ func closedOff(up *upstream.Status, now time.Time) (WaitingReason, string) {
 	return WaitingReasonBreaker, fmt.Sprintf("%s is not answering; %s", spoken(up.Name), next)
 }
 
-func inLine(job queue.Job, ahead int) string {
-	switch {
+func inLine(job queue.Job, about circumstances) string {
+	switch ahead := about.ahead; {
+	case about.shared:
+		return fmt.Sprintf("Other jobs are ahead in the line for %s.", provider(job))
 	case ahead == 0:
 		return fmt.Sprintf("The job is next in line for %s.", provider(job))
 	case ahead == 1:
 		return fmt.Sprintf("One job is ahead in the line for %s.", provider(job))
 	case ahead >= queue.MaxPosition:
 		return fmt.Sprintf("More than %s jobs are ahead in the line for %s.", thousands(queue.MaxPosition), provider(job))
+	default:
+		return fmt.Sprintf("%d jobs are ahead in the line for %s.", ahead, provider(job))
 	}
-	return fmt.Sprintf("%d jobs are ahead in the line for %s.", ahead, provider(job))
 }
 
 // provider names who a job waits for: its upstream, or its type where it has none.

@@ -69,6 +69,8 @@ func TestWhyWaiting(t *testing.T) {
 		{"next", nil, circumstances{served: true, upstream: up("closed", "", nil)}, WaitingReasonQueue, "The job is next in line for openai/gpt-5.", -1},
 		{"second", nil, circumstances{served: true, ahead: 1}, WaitingReasonQueue, "One job is ahead in the line for openai/gpt-5.", -1},
 		{"13th", nil, circumstances{served: true, ahead: 12}, WaitingReasonQueue, "12 jobs are ahead in the line for openai/gpt-5.", -1},
+		{"behind other tenants", nil, circumstances{served: true, ahead: 12, shared: true}, WaitingReasonQueue, "Other jobs are ahead in the line for openai/gpt-5.", -1},
+		{"at a limit, behind other tenants", nil, circumstances{upstream: limited(500, 20, time.Minute), ahead: 40, shared: true, served: true}, WaitingReasonRateLimit, "openai/gpt-5 is at its limit of 500 requests per minute; other jobs are ahead; starts in about 5 s.", 5},
 		{"far back", nil, circumstances{served: true, ahead: queue.MaxPosition}, WaitingReasonQueue, "More than 1,000 jobs are ahead in the line for openai/gpt-5.", -1},
 	} {
 		job := queue.Job{Type: "diary.entry", State: queue.Queued, Upstream: new(upstreamName), Attempts: 2, MaxAttempts: 5}
@@ -83,7 +85,7 @@ func TestWhyWaiting(t *testing.T) {
 		if (w.EtaSeconds == nil) != (c.eta < 0) || w.EtaSeconds != nil && *w.EtaSeconds != c.eta || (w.Until == nil) != (w.EtaSeconds == nil) {
 			t.Errorf("%s: eta %v until %v, want %d", c.name, w.EtaSeconds, w.Until, c.eta)
 		}
-		if (w.Position == nil) != (c.at != nil) || w.Position != nil && *w.Position != c.about.ahead+1 {
+		if (w.Position == nil) != (c.at != nil || c.about.shared) || w.Position != nil && *w.Position != c.about.ahead+1 {
 			t.Errorf("%s: position %v", c.name, w.Position)
 		}
 	}

@@ -83,14 +83,14 @@ func (q *Queue) byName(ctx context.Context, sql string) (map[string]int64, error
 }
 
 const positionSQL = `
-select count(*) from (
-    select from ready where line = $1 and (priority, seq) < ($2::smallint, $3::bigint) limit $4
+select count(*), count(*) filter (where tenant <> $5) from (
+    select tenant from ready where line = $1 and (priority, seq) < ($2::smallint, $3::bigint) limit $4
 ) ahead`
 
-// Position counts the jobs ahead of a queued one in its line, up to MaxPosition.
-func (q *Queue) Position(ctx context.Context, job Job) (ahead int, err error) {
-	err = q.db.QueryRow(ctx, positionSQL, job.Line(), job.Priority, job.seq, MaxPosition).Scan(&ahead)
-	return ahead, wrap("position", err)
+// Position counts the jobs ahead of a queued one in its line, up to MaxPosition, and how many of them are other tenants'.
+func (q *Queue) Position(ctx context.Context, job Job) (ahead, others int, err error) {
+	err = q.db.QueryRow(ctx, positionSQL, job.Line(), job.Priority, job.seq, MaxPosition, job.Tenant).Scan(&ahead, &others)
+	return ahead, others, wrap("position", err)
 }
 
 // Served tells whether a living worker has a handler for the type.

@@ -93,14 +93,19 @@ func TestPosition(t *testing.T) {
 	urgent := f.add(NewJob{Type: "chat", Payload: prompt, Priority: new(1)})[0]
 	f.add(NewJob{Type: "free", Payload: prompt, Priority: new(1)})
 	for id, want := range map[uuid.UUID]int{urgent: 0, ids[0]: 1, ids[4]: 5} {
-		if ahead := must[int](f)(f.Position(t.Context(), f.get(id))); ahead != want {
-			t.Errorf("%d are ahead; want %d", ahead, want)
-		}
+		wantAhead(f, id, want, 0)
 	}
+	f.add(NewJob{Type: "chat", Payload: prompt, Tenant: "other", Priority: new(2)})
+	wantAhead(f, ids[0], 2, 1)
 	f.chats(MaxPosition + 50)
 	last := f.chats(1)[0]
-	if ahead := must[int](f)(f.Position(t.Context(), f.get(last))); ahead != MaxPosition {
-		t.Errorf("%d are ahead; want %d at most", ahead, MaxPosition)
+	wantAhead(f, last, MaxPosition, 1)
+}
+
+func wantAhead(f fixture, id uuid.UUID, ahead, others int) {
+	f.Helper()
+	if a, o, err := f.Position(f.Context(), f.get(id)); err != nil || a != ahead || o != others {
+		f.Errorf("%d are ahead, %d of others, %v; want %d and %d", a, o, err, ahead, others)
 	}
 }
 
