@@ -64,6 +64,33 @@ func TestStartAnswersAndStopLeavesNothing(t *testing.T) {
 	}
 }
 
+func TestWhatWasCommittedSurvivesACrash(t *testing.T) {
+	t.Parallel()
+	s := startOrSkip(t, Options{Fsync: true})
+	url := s.URL("postgres")
+	execute(t, url, "create table kept (n int); insert into kept values (7)")
+	for _, how := range []syscall.Signal{syscall.SIGKILL, syscall.SIGINT} {
+		s.Halt(how)
+		if err := s.Resume(t.Context()); err != nil {
+			t.Fatalf("after %v: %v", how, err)
+		}
+		execute(t, url, "insert into kept select max(n) + 1 from kept having count(*) > 0")
+	}
+	execute(t, url, "do $$ begin assert (select array_agg(n order by n) = '{7,8,9}' from kept); end $$")
+}
+
+func execute(t *testing.T, url, sql string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.Background())
+	if _, err := conn.Exec(t.Context(), sql); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestNobodyGetsInWithoutThePassword(t *testing.T) {
 	t.Parallel()
 	s := startOrSkip(t, Options{})

@@ -25,9 +25,10 @@ const (
 
 	startTimeout = time.Minute      // for the server to answer: a loaded machine is slow, a broken one says so at once
 	stopTimeout  = 10 * time.Second // for the server to end before it is killed
-	portTries    = 5                // a free port may be taken by somebody else before the server gets there
-	logTail      = 2000             // bytes of the server's last words that go into an error
-	maxSocketDir = 80               // bytes; a unix socket's whole path has to fit into 104 on macOS, 108 on Linux
+	resumePause  = 50 * time.Millisecond
+	portTries    = 5    // a free port may be taken by somebody else before the server gets there
+	logTail      = 2000 // bytes of the server's last words that go into an error
+	maxSocketDir = 80   // bytes; a unix socket's whole path has to fit into 104 on macOS, 108 on Linux
 )
 
 // Options of a private server. The zero value is one for tests.
@@ -45,6 +46,8 @@ type Server struct {
 	port     int
 	password string
 	major    int
+	bin      binaries
+	opts     Options
 	process  *os.Process
 	lock     *os.File
 	ended    chan struct{} // closed once the process has ended
@@ -59,13 +62,16 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 		return nil, err
 	}
 	sweep()
-	s := &Server{password: rand.Text(), major: bin.major}
-	if err := s.create(ctx, bin, opts); err != nil {
+	s := &Server{password: rand.Text(), major: bin.major, bin: bin, opts: opts}
+	if err := s.create(ctx); err != nil {
 		s.remove()
 		return nil, fmt.Errorf("create a private PostgreSQL: %w", err)
 	}
 	for range portTries {
-		err = s.run(ctx, bin, opts)
+		if s.port, err = freePort(); err != nil {
+			break
+		}
+		err = s.run(ctx)
 		if err == nil || !strings.Contains(err.Error(), "Address already in use") {
 			break
 		}
@@ -92,6 +98,33 @@ func (s *Server) URL(database string) string {
 // Major is the server's major version, 15 or more.
 func (s *Server) Major() int { return s.major }
 
+// Halt ends the server in one of PostgreSQL's ways: SIGTERM waits for its clients, SIGINT sends them away, SIGQUIT leaves
+// the recovery to the next start, and SIGKILL is a crash. The data stay, for Resume.
+func (s *Server) Halt(how syscall.Signal) {
+	if s.process == nil {
+		return
+	}
+	_ = s.process.Signal(how) // fails only if it ended by itself
+	<-s.ended
+	s.process = nil
+}
+
+// Resume starts a server that was halted on the same data and the same port.
+func (s *Server) Resume(ctx context.Context) error {
+	err := s.run(ctx)
+	// The children of a server that crashed may need a moment to find out, and keep its memory until then.
+	for deadline := time.Now().Add(stopTimeout); err != nil && time.Now().Before(deadline); err = s.run(ctx) {
+		time.Sleep(resumePause)
+	}
+	if err != nil {
+		return fmt.Errorf("start a private PostgreSQL again: %w", err)
+	}
+	return nil
+}
+
+// Log is the file that the server writes its log to, from its first start on. Stop removes it.
+func (s *Server) Log() string { return filepath.Join(s.dir, "log") }
+
 // Stop ends the server at once, with whatever it was doing, and removes its folder.
 func (s *Server) Stop() error {
 	s.halt()
@@ -99,12 +132,12 @@ func (s *Server) Stop() error {
 }
 
 // create makes the folder and the cluster in it.
-func (s *Server) create(ctx context.Context, bin binaries, opts Options) error {
+func (s *Server) create(ctx context.Context) error {
 	owner, err := serverUser()
 	if err != nil {
 		return err
 	}
-	if s.dir, s.lock, err = newDir(rootDir(opts.Fsync)); err != nil {
+	if s.dir, s.lock, err = newDir(rootDir(s.opts.Fsync)); err != nil {
 		return err
 	}
 	passwordFile := filepath.Join(s.dir, "password")
@@ -118,7 +151,7 @@ func (s *Server) create(ctx context.Context, bin binaries, opts Options) error {
 			}
 		}
 	}
-	initdb := exec.CommandContext(ctx, filepath.Join(bin.dir, "initdb"),
+	initdb := exec.CommandContext(ctx, filepath.Join(s.bin.dir, "initdb"),
 		"--pgdata", s.data(), "--username", user, "--pwfile", passwordFile,
 		"--auth-local", "trust", "--auth-host", "scram-sha-256",
 		"--encoding", "UTF8", "--no-locale", "--no-sync")
@@ -129,21 +162,18 @@ func (s *Server) create(ctx context.Context, bin binaries, opts Options) error {
 	return nil
 }
 
-// run starts the server on a free port and waits until it answers.
-func (s *Server) run(ctx context.Context, bin binaries, opts Options) error {
+// run starts the server on its port and waits until it answers.
+func (s *Server) run(ctx context.Context) error {
 	owner, err := serverUser()
 	if err != nil {
 		return err
 	}
-	if s.port, err = freePort(); err != nil {
-		return err
-	}
-	log, err := os.Create(filepath.Join(s.dir, "log"))
+	log, err := os.OpenFile(s.Log(), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	postgres := exec.Command(filepath.Join(bin.dir, "postgres"), s.arguments(opts)...)
+	postgres := exec.Command(filepath.Join(s.bin.dir, "postgres"), s.arguments(s.opts)...)
 	s.prepare(postgres, owner)
 	postgres.Stdout, postgres.Stderr = log, log
 	postgres.ExtraFiles = []*os.File{s.lock} // so that the folder stays locked while either of us lives
