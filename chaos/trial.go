@@ -1,0 +1,181 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+const (
+	settleFor      = 90 * time.Second // for a backlog to go before the next fault
+	backWithin     = 30 * time.Second
+	backShare      = 0.95
+	detectionSlack = 15 * time.Second
+	breakerLook    = 12 * time.Second // calls that were under way at the heal may still open the breaker
+	drainFor       = 4 * time.Minute  // the fifth try of a job may be more than a minute away
+	lookEvery      = 250 * time.Millisecond
+)
+
+// outcome is what became of one fault.
+type outcome struct {
+	fault    string
+	at       time.Duration // since the load began
+	held     time.Duration
+	baseline float64       // jobs done a second before it
+	back     time.Duration // since the heal; negative: never seen
+	note     string
+	skipped  string
+	found    []violation
+}
+
+// try goes through one fault: baseline, injection, heal, recovery, checks.
+func (r *rig) try(ctx context.Context, f fault, began time.Time) (o outcome, err error) {
+	o = outcome{fault: f.name, back: -1}
+	if o.baseline, err = r.baseline(ctx); err != nil {
+		return o, err
+	}
+	started := time.Now()
+	o.at = started.Sub(began)
+	heal, err := f.inject(ctx, r)
+	if reason, isSkip := err.(skip); isSkip {
+		o.skipped = string(reason)
+		return o, nil
+	}
+	if err != nil {
+		return o, fmt.Errorf("%s: %w", f.name, err)
+	}
+	sleep(ctx, f.hold.draw(r.random))
+	if o.note, err = heal(ctx); err != nil {
+		return o, fmt.Errorf("%s, healing: %w", f.name, err)
+	}
+	healed := time.Now()
+	o.held = healed.Sub(started)
+	if o.found, err = r.recover(ctx, &o, healed); err != nil {
+		return o, fmt.Errorf("%s, recovery: %w", f.name, err)
+	}
+	more, err := r.check(ctx, false)
+	o.found = append(o.found, more...)
+	return o, err
+}
+
+const backlogSQL = `select count(*) from ready`
+
+// baseline waits until no backlog is left and gives the jobs done a second from then on.
+func (r *rig) baseline(ctx context.Context) (float64, error) {
+	var backlog int
+	for deadline := time.Now().Add(settleFor); ; sleep(ctx, lookEvery) {
+		if err := r.postgres.admin.QueryRow(ctx, backlogSQL).Scan(&backlog); err != nil {
+			return 0, err
+		}
+		if float64(backlog) < r.load.rate/2 {
+			break
+		}
+		if time.Now().After(deadline) {
+			return 0, fmt.Errorf("%d jobs were still ready after %v of rest", backlog, settleFor)
+		}
+	}
+	from := time.Now()
+	sleep(ctx, window)
+	for {
+		if rate, ok := r.meter.rate(from); ok {
+			return rate, nil
+		}
+		if !sleep(ctx, lookEvery) {
+			return 0, ctx.Err()
+		}
+	}
+}
+
+const heldSQL = `select id || '/' || lease from jobs where state = 'running'`
+
+const stillHeldSQL = `select id || '/' || lease || ' under ' || worker from jobs where state = 'running' and id || '/' || lease = any ($1)`
+
+// recover waits for what must come after a heal: the leases of then end, and the work is back.
+func (r *rig) recover(ctx context.Context, o *outcome, healed time.Time) (found []violation, err error) {
+	var held []string
+	err = persist(ctx, func(ctx context.Context) error {
+		held, err = texts(ctx, r.postgres.admin, heldSQL)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if o.back, err = r.awaitBack(ctx, o.baseline, healed); err != nil {
+		return nil, err
+	}
+	if o.back < 0 {
+		found = append(found, violation{"the work is back within 30 s", []string{
+			fmt.Sprintf("%s: %.1f/s before, never %.0f %% of it in %v", o.fault, o.baseline, 100*backShare, time.Since(healed).Round(time.Second))}})
+	}
+	left, err := r.awaitLeases(ctx, held, healed.Add(r.fleet.deadAfter+detectionSlack))
+	if len(left) > 0 {
+		found = append(found, violation{"what ran at the heal has ended when death detection and 15 s have passed", left})
+	}
+	return found, err
+}
+
+// awaitBack gives the time from the heal to the first window that is as good as the baseline. Negative: there was none.
+func (r *rig) awaitBack(ctx context.Context, baseline float64, healed time.Time) (time.Duration, error) {
+	from, until := healed, healed.Add(backWithin)
+	for {
+		if time.Since(healed) < breakerLook {
+			until = r.allow(ctx, until)
+		}
+		rate, seen := r.meter.rate(from)
+		switch {
+		case seen && rate >= backShare*baseline:
+			return from.Sub(healed), nil
+		case from.After(until):
+			return -1, nil
+		case seen || time.Since(from) > 3*window:
+			from = from.Add(lookEvery)
+		case !sleep(ctx, lookEvery):
+			return 0, ctx.Err()
+		}
+	}
+}
+
+// allow puts off the end of the wait where a breaker is open.
+func (r *rig) allow(ctx context.Context, until time.Time) time.Time {
+	var ms float64
+	err := r.postgres.admin.QueryRow(ctx, `select coalesce(max(extract(epoch from retry_at - clock_timestamp())), 0) * 1000
+		from upstreams where state <> 'closed'`).Scan(&ms)
+	if closed := time.Now().Add(time.Duration(ms)*time.Millisecond + backWithin); err == nil && ms > 0 && closed.After(until) {
+		return closed
+	}
+	return until
+}
+
+// awaitLeases waits until none of the leases is in force, and gives those that are when the time is over.
+func (r *rig) awaitLeases(ctx context.Context, held []string, until time.Time) (left []string, err error) {
+	for {
+		if left, err = texts(ctx, r.postgres.admin, stillHeldSQL, held); err != nil || len(left) == 0 || time.Now().After(until) {
+			return left, err
+		}
+		if !sleep(ctx, lookEvery) {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// drain stops the load, waits until every job has ended, stops the fleet and looks at everything.
+func (r *rig) drain(ctx context.Context) ([]violation, error) {
+	r.stopLoad()
+	var open int
+	for deadline := time.Now().Add(drainFor); ; sleep(ctx, lookEvery) {
+		err := r.postgres.admin.QueryRow(ctx, `select count(*) from jobs where state in ('queued', 'delayed', 'running')`).Scan(&open)
+		if err != nil {
+			return nil, err
+		}
+		if open == 0 || time.Now().After(deadline) {
+			break
+		}
+	}
+	if err := r.fleet.unasked(); err != nil {
+		return nil, err
+	}
+	for _, s := range r.fleet.all() {
+		r.fleet.stop(s)
+	}
+	return r.check(ctx, true)
+}
