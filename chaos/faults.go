@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"path/filepath"
 	"syscall"
 	"time"
 )
@@ -16,6 +15,8 @@ type fault struct {
 	hold   span
 	quick  bool // part of the small round
 	inject func(context.Context, *rig) (heal, error)
+
+	prepare func(*rig, context.Context) error // before the load begins
 }
 
 // heal undoes a fault and says what it did.
@@ -54,7 +55,7 @@ var faults = []fault{
 	{name: "provider resets", hold: seconds(4, 8), inject: onProvider(reset(200))},
 	{name: "connections used up", hold: seconds(8, 14), inject: hoardConnections},
 	{name: "notifications lost", hold: seconds(8, 12), inject: loseNotifications},
-	{name: "clock", hold: seconds(8, 12), inject: wrongClocks},
+	{name: "clock", hold: seconds(8, 12), prepare: (*rig).buildSkewed, inject: wrongClocks},
 	{name: "rolling restart", quick: true, inject: rollingRestart},
 	{name: "disk full", hold: seconds(4, 8), inject: diskFull},
 	{name: "provider outage", hold: seconds(8, 15), inject: mode("down")},
@@ -284,21 +285,6 @@ func loseNotifications(_ context.Context, r *rig) (heal, error) {
 		}
 		return "", nil
 	}, nil
-}
-
-func wrongClocks(ctx context.Context, r *rig) (heal, error) {
-	chosen := pick(r.random, r.fleet.workers, 2)
-	for i, off := range []time.Duration{time.Hour, -time.Hour} {
-		program, err := buildSkewed(ctx, r.root, r.dir, off)
-		if err != nil {
-			return nil, err
-		}
-		r.fleet.stop(chosen[i])
-		if err := r.fleet.startAs(chosen[i], filepath.Join(program)); err != nil {
-			return nil, err
-		}
-	}
-	return func(ctx context.Context) (string, error) { return names(chosen), r.fleet.roll(ctx, chosen...) }, nil
 }
 
 func rollingRestart(ctx context.Context, r *rig) (heal, error) {

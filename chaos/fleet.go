@@ -70,10 +70,10 @@ func (f *fleet) environ(s *seat) []string {
 // start starts a process on a seat.
 func (f *fleet) start(s *seat) error { return f.startAs(s, filepath.Join(f.dir, s.program)) }
 
-// startAs starts another program there than the seat's own.
-func (f *fleet) startAs(s *seat, program string) (err error) {
+// startAs starts another program there than the seat's own, with more environment.
+func (f *fleet) startAs(s *seat, program string, more ...string) (err error) {
 	cmd := exec.Command(program)
-	cmd.Env = f.environ(s)
+	cmd.Env = append(f.environ(s), more...)
 	s.starts++
 	s.process, err = launch(s.name, filepath.Join(f.dir, fmt.Sprintf("%s.%d.log", s.name, s.starts)), cmd)
 	return err

@@ -38,7 +38,9 @@ type invariant struct {
 
 var invariants = []invariant{
 	{holds: "a job or an attempt that has ended never changes", sql: `
-		select id || ': ' || was || ' became ' || became from chaos.changes where $1 >= 0`},
+		select id || ': ' || coalesce(was::json ->> 'state', was::json ->> 'outcome') || ' became ' ||
+			case when became = 'deleted' then became else coalesce(became::json ->> 'state', became::json ->> 'outcome', 'open') end
+		from chaos.changes where $1 >= 0`},
 	{holds: "a done job has one ok attempt, any other has none", sql: `
 		select j.id || ': ' || j.state || ', ' || coalesce(a.ok, 0) || ' ok'
 		from jobs j left join (select job_id, count(*) ok from attempts where outcome = 'ok' group by 1) a on a.job_id = j.id
@@ -203,7 +205,7 @@ const (
 	dumpSQL = `
 select to_json(j)::text from jobs j where id = $1::uuid
 union all select to_json(a)::text from (select * from attempts where job_id = $1::uuid order by number) a
-union all select to_json(c)::text from chaos.changes c where left(c.id, 36) = $1`
+union all select to_json(c)::text from chaos.changes c where left(c.id, 36) = $1::uuid::text`
 	dumpMost = 20 // offenders of one invariant
 )
 

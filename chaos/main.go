@@ -79,6 +79,21 @@ func (o options) chosen() []fault {
 	})
 }
 
+// prepare does what the chosen faults need done before there is any load.
+func (o options) prepare(r *rig) func(context.Context) error {
+	return func(ctx context.Context) error {
+		for _, f := range o.chosen() {
+			if f.prepare == nil {
+				continue
+			}
+			if err := f.prepare(r, ctx); err != nil {
+				return fmt.Errorf("%s: %w", f.name, err)
+			}
+		}
+		return nil
+	}
+}
+
 func run(ctx context.Context, args []string, out io.Writer) error {
 	o, err := parse(args, out)
 	if err != nil {

@@ -50,7 +50,7 @@ func newRig(ctx context.Context, o options) (r *rig, err error) {
 	if r.dir, err = os.MkdirTemp("", "sluice-chaos-"); err != nil {
 		return r, err
 	}
-	for _, step := range []func(context.Context) error{r.build, r.startServers, r.startPooler, r.seats, r.startFleet} {
+	for _, step := range []func(context.Context) error{r.build, o.prepare(r), r.startServers, r.startPooler, r.seats, r.startFleet} {
 		if err := step(ctx); err != nil {
 			return r, err
 		}
