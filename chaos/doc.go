@@ -68,8 +68,8 @@
 //   - no process ends unless it is told to, and one that is told to stop ends well
 //   - (*) every job has ended
 //
-// The work is back at the first moment from which the jobs done in 5 s reach 95 % of the 5 s before the fault. It must come
-// within 30 s of the heal. A breaker that is open by then stays open for as long as it is promised to; where it does the 30 s
+// The work is back at the first moment from which the jobs done in 5 s reach 95 % of the 5 s before the fault, which begins
+// only when no backlog of the one before is left. It must come within 30 s of the heal. A breaker that is open by then stays open for as long as it is promised to; where it does the 30 s
 // count from its next probe.
 //
 // A violation ends the run with exit code 1; the seed and the offending ids are printed, and the rig's folder, with

@@ -10,6 +10,8 @@ const (
 	settleFor      = 90 * time.Second // for a backlog to go before the next fault
 	backWithin     = 30 * time.Second
 	backShare      = 0.95
+	maxBaseline    = 1.1  // of the load: more is a backlog that goes
+	doneShare      = 0.97 // of the load: the rest is cancelled or refused
 	detectionSlack = 15 * time.Second
 	breakerLook    = 12 * time.Second // calls that were under way at the heal may still open the breaker
 	drainFor       = 4 * time.Minute  // the fifth try of a job may be more than a minute away
@@ -21,7 +23,7 @@ type outcome struct {
 	fault    string
 	at       time.Duration // since the load began
 	held     time.Duration
-	baseline float64       // jobs done a second before it
+	baseline float64       // jobs done a second before it, at most what the load can give
 	back     time.Duration // since the heal; negative: never seen
 	note     string
 	skipped  string
@@ -60,20 +62,35 @@ func (r *rig) try(ctx context.Context, f fault, began time.Time) (o outcome, err
 
 const backlogSQL = `select count(*) from ready`
 
-// baseline waits until no backlog is left and gives the jobs done a second from then on.
+// baseline waits until the fleet does what comes in and no more, and gives the jobs done a second: a backlog that goes
+// would be a measure that no healthy fleet can meet.
 func (r *rig) baseline(ctx context.Context) (float64, error) {
-	var backlog int
-	for deadline := time.Now().Add(settleFor); ; sleep(ctx, lookEvery) {
+	for deadline := time.Now().Add(settleFor); ; {
+		var backlog int
 		if err := r.postgres.admin.QueryRow(ctx, backlogSQL).Scan(&backlog); err != nil {
 			return 0, err
 		}
+		rate := 0.0
 		if float64(backlog) < r.load.rate/2 {
-			break
+			var err error
+			if rate, err = r.measure(ctx); err != nil {
+				return 0, err
+			}
+		}
+		if 0 < rate && rate < maxBaseline*r.load.rate {
+			return min(rate, doneShare*r.load.rate), nil
 		}
 		if time.Now().After(deadline) {
-			return 0, fmt.Errorf("%d jobs were still ready after %v of rest", backlog, settleFor)
+			return 0, fmt.Errorf("no rest after %v: %d jobs are ready, %.1f were done in a second", settleFor, backlog, rate)
+		}
+		if !sleep(ctx, lookEvery) {
+			return 0, ctx.Err()
 		}
 	}
+}
+
+// measure gives the jobs done a second from now on.
+func (r *rig) measure(ctx context.Context) (float64, error) {
 	from := time.Now()
 	sleep(ctx, window)
 	for {
