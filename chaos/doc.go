@@ -55,7 +55,8 @@
 // and the workers have left:
 //
 //   - what was accepted (2xx) exists; an Idempotency-Key has one job; a cancel that was answered 200 holds
-//   - a job or an attempt that has ended never changes again: a trigger notes every change
+//   - a job or an attempt that has ended never changes again, no lease falls, and no attempt gets another worker: triggers
+//     note every such change, so that none between two looks is missed
 //   - a done job has exactly one ok attempt, any other has none
 //   - attempts are numbered 1 to the job's lease, without a gap; a cancel of a running job takes one number more
 //   - jobs.attempts is the number of charged attempts; interrupted, held, rate_limited and cancelled ones are not charged
@@ -68,7 +69,7 @@
 //   - no process ends unless it is told to, and one that is told to stop ends well
 //   - (*) every job has ended
 //
-// The work is back at the first moment from which the jobs done in 5 s reach 95 % of the 5 s before the fault, which begins
+// The work is back at the first moment from which the jobs done in 5 s (-quick: 3 s) reach 95 % of as long before the fault, which begins
 // only when no backlog of the one before is left. It must come within 30 s of the heal. A breaker that is open by then stays open for as long as it is promised to; where it does the 30 s
 // count from its next probe.
 //

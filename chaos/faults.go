@@ -13,7 +13,7 @@ import (
 type fault struct {
 	name   string
 	hold   span
-	quick  bool // part of the small round
+	quick  bool // part of the small round, for as short as it may be
 	inject func(context.Context, *rig) (heal, error)
 
 	prepare func(*rig, context.Context) error // before the load begins
@@ -41,13 +41,13 @@ func (s skip) Error() string { return string(s) }
 var faults = []fault{
 	{name: "kill worker", quick: true, inject: killWorker},
 	{name: "kill, default lease", hold: seconds(45, 45), inject: killDefaultLease},
-	{name: "zombie", quick: true, hold: seconds(10, 14), inject: zombie},
+	{name: "zombie", quick: true, hold: seconds(8, 14), inject: zombie},
 	{name: "kill api", hold: seconds(1, 3), inject: killAPI},
 	{name: "postgres crash", quick: true, hold: seconds(2, 8), inject: halt(syscall.SIGKILL)},
 	{name: "postgres restart", hold: seconds(1, 5), inject: halt(syscall.SIGINT)},
-	{name: "terminate backends", quick: true, hold: seconds(6, 12), inject: terminateBackends},
+	{name: "terminate backends", quick: true, hold: seconds(3, 12), inject: terminateBackends},
 	{name: "read-only", hold: seconds(6, 12), inject: readOnly},
-	{name: "database half-open", quick: true, hold: seconds(9, 14), inject: halfOpenDatabase},
+	{name: "database half-open", quick: true, hold: seconds(8, 14), inject: halfOpenDatabase},
 	{name: "database slow", hold: seconds(8, 14), inject: onDatabase(slow(250, 100, 60))},
 	{name: "database resets", hold: seconds(6, 10), inject: onDatabase(reset(300))},
 	{name: "provider half-open", hold: seconds(9, 12), inject: onProvider(silent)},

@@ -37,8 +37,8 @@ type invariant struct {
 }
 
 var invariants = []invariant{
-	{holds: "a job or an attempt that has ended never changes", sql: `
-		select id || ': ' || coalesce(was::json ->> 'state', was::json ->> 'outcome') || ' became ' ||
+	{holds: "what has ended never changes, no lease falls, no attempt gets another worker", sql: `
+		select id || ': ' || coalesce(was::json ->> 'state', was::json ->> 'outcome', 'open') || ' became ' ||
 			case when became = 'deleted' then became else coalesce(became::json ->> 'state', became::json ->> 'outcome', 'open') end
 		from chaos.changes where $1 >= 0`},
 	{holds: "a done job has one ok attempt, any other has none", sql: `

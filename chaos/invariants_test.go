@@ -40,8 +40,10 @@ func TestEachInvariantSeesWhatBreaksIt(t *testing.T) {
 	t.Parallel()
 	cases := []struct{ breaks, holds string }{
 		{"", ""},
-		{"update jobs set result = '1' where state = 'done'", "a job or an attempt that has ended never changes"},
-		{"update attempts set status = 500 where outcome = 'ok'", "a job or an attempt that has ended never changes"},
+		{"update jobs set result = '1' where state = 'done'", "what has ended never changes, no lease falls, no attempt gets another worker"},
+		{"update jobs set lease = 3 where state = 'running'; update jobs set lease = 2 where state = 'running'", "what has ended never changes, no lease falls, no attempt gets another worker"},
+		{"update attempts set worker = 'h/9/z' where outcome is null", "what has ended never changes, no lease falls, no attempt gets another worker"},
+		{"update attempts set status = 500 where outcome = 'ok'", "what has ended never changes, no lease falls, no attempt gets another worker"},
 		{"insert into attempts (job_id, number, worker, outcome, finished_at) values ('00000000-0000-7000-8000-000000000003', 1, 'w', 'ok', now()); update jobs set lease = 1 where state = 'queued'",
 			"a done job has one ok attempt, any other has none"},
 		{"update jobs set lease = 2 where state = 'queued'", "attempts are numbered from 1 to the job's lease"},

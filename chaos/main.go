@@ -40,7 +40,18 @@ const (
 	fullRate  = 40 // jobs a second
 	quickRate = 20
 	warmUp    = 5 * time.Second
+
+	fullWindow  = 5 * time.Second
+	quickWindow = 3 * time.Second
 )
+
+// window is over how long completions are counted.
+func (o options) window() time.Duration {
+	if o.quick {
+		return quickWindow
+	}
+	return fullWindow
+}
 
 func parse(args []string, help io.Writer) (o options, err error) {
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)

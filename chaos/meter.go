@@ -9,13 +9,12 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-const (
-	sampleEvery = 250 * time.Millisecond
-	window      = 5 * time.Second // over which completions are counted
-)
+const sampleEvery = 250 * time.Millisecond
 
 // meter samples how many jobs are done. A database that does not answer leaves a gap.
 type meter struct {
+	window time.Duration // over which completions are counted
+
 	mu      sync.Mutex
 	samples []sample
 }
@@ -47,8 +46,8 @@ func (m *meter) rate(from time.Time) (float64, bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	first, ok := m.first(from)
-	last, over := m.first(from.Add(window))
-	if !ok || !over || last.at.Sub(first.at) > 2*window {
+	last, over := m.first(from.Add(m.window))
+	if !ok || !over || last.at.Sub(first.at) > 2*m.window {
 		return 0, false
 	}
 	return float64(last.done-first.done) / last.at.Sub(first.at).Seconds(), true

@@ -70,7 +70,8 @@ func (p *postgres) close() error {
 	return p.Stop()
 }
 
-// watchSQL notes every change of what has ended. Each is a violation: the load takes nothing back by hand. Full is the
+// watchSQL notes every change of what has ended, of a lease that falls, and of an attempt that gets another worker. Each is
+// a violation: the load takes nothing back by hand. Full is the
 // trigger of a disk without room, for a fault to switch on.
 const watchSQL = `
 create schema chaos;
@@ -87,10 +88,10 @@ create function chaos.full() returns trigger language plpgsql as $$ begin
     raise exception 'could not extend file: No space left on device' using errcode = '53100';
 end $$;
 create trigger chaos_job_changed after update on jobs for each row
-    when (old.state in ('done', 'failed', 'cancelled')) execute function chaos.job_changed();
+    when (old.state in ('done', 'failed', 'cancelled') or new.lease < old.lease) execute function chaos.job_changed();
 create trigger chaos_job_deleted after delete on jobs for each row execute function chaos.job_changed();
 create trigger chaos_attempt_changed after update on attempts for each row
-    when (old.outcome is not null) execute function chaos.attempt_changed();
+    when (old.outcome is not null or new.worker <> old.worker) execute function chaos.attempt_changed();
 create trigger chaos_attempt_deleted after delete on attempts for each row execute function chaos.attempt_changed();
 create trigger chaos_full before insert or update on jobs for each statement execute function chaos.full();
 create trigger chaos_full before insert or update on attempts for each statement execute function chaos.full();

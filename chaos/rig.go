@@ -26,6 +26,7 @@ type rig struct {
 	dir        string // programs, configuration, logs; kept if anything is wrong
 	root       string // of the checkout
 	pooled     bool   // through PgBouncer
+	quick      bool
 	postgres   *postgres
 	bouncer    *process
 	poolerPort string
@@ -45,7 +46,7 @@ type rig struct {
 
 // newRig builds and starts everything, under load. close ends it, also where this failed.
 func newRig(ctx context.Context, o options) (r *rig, err error) {
-	r = &rig{pooled: o.pooled, network: newNetwork(), ledger: newLedger(), meter: &meter{},
+	r = &rig{pooled: o.pooled, network: newNetwork(), ledger: newLedger(), meter: &meter{window: o.window()}, quick: o.quick,
 		random: rand.New(rand.NewPCG(o.seed, 1)), stopLoad: func() {}, stopRest: func() {}}
 	if r.dir, err = os.MkdirTemp("", "sluice-chaos-"); err != nil {
 		return r, err

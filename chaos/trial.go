@@ -46,7 +46,7 @@ func (r *rig) try(ctx context.Context, f fault, began time.Time) (o outcome, err
 	if err != nil {
 		return o, fmt.Errorf("%s: %w", f.name, err)
 	}
-	sleep(ctx, f.hold.draw(r.random))
+	sleep(ctx, r.hold(f))
 	if o.note, err = heal(ctx); err != nil {
 		return o, fmt.Errorf("%s, healing: %w", f.name, err)
 	}
@@ -61,6 +61,14 @@ func (r *rig) try(ctx context.Context, f fault, began time.Time) (o outcome, err
 }
 
 const backlogSQL = `select count(*) from ready`
+
+// hold is how long a fault lasts this time.
+func (r *rig) hold(f fault) time.Duration {
+	if r.quick {
+		return f.hold.least
+	}
+	return f.hold.draw(r.random)
+}
 
 // baseline waits until the fleet does what comes in and no more, and gives the jobs done a second: a backlog that goes
 // would be a measure that no healthy fleet can meet.
@@ -92,7 +100,7 @@ func (r *rig) baseline(ctx context.Context) (float64, error) {
 // measure gives the jobs done a second from now on.
 func (r *rig) measure(ctx context.Context) (float64, error) {
 	from := time.Now()
-	sleep(ctx, window)
+	sleep(ctx, r.meter.window)
 	for {
 		if rate, ok := r.meter.rate(from); ok {
 			return rate, nil
@@ -144,7 +152,7 @@ func (r *rig) awaitBack(ctx context.Context, baseline float64, healed time.Time)
 			return from.Sub(healed), nil
 		case from.After(until):
 			return -1, nil
-		case seen || time.Since(from) > 3*window:
+		case seen || time.Since(from) > 3*r.meter.window:
 			from = from.Add(lookEvery)
 		case !sleep(ctx, lookEvery):
 			return 0, ctx.Err()
