@@ -44,7 +44,8 @@
 //	rolling restart      SIGTERM to each worker and each API in turn, and a new one in its place
 //	disk full            each insert and update of jobs and attempts fails with 53100
 //	provider outage      the provider answers 503
-//	429 storm            the provider refuses every call for its rate
+//	429 storm            the provider's limit falls to a tenth of the load, and comes back
+//	429 without headers  the provider refuses every call for its rate, and shows a full quota with the others
 //
 // The clock is set by a worker that is built with another time.Now: Go reads the clock without libc, so that libfaketime
 // has nothing to hold on to. Its monotonic clock is true, as it is on a host whose clock is wrong.
@@ -71,7 +72,8 @@
 //
 // The work is back at the first moment from which the jobs done in 5 s (-quick: 3 s) reach 95 % of as long before the fault, which begins
 // only when no backlog of the one before is left. It must come within 30 s of the heal. A breaker that is open by then stays open for as long as it is promised to; where it does the 30 s
-// count from its next probe.
+// count from its next probe; and refusals without headers are heeded for a minute (pkg/quota), in which the pace is
+// that of the storm.
 //
 // A violation ends the run with exit code 1; the seed and the offending ids are printed, and the rig's folder, with
 // the logs of all processes and the rows of the offenders, is kept.

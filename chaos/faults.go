@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"syscall"
 	"time"
+
+	"github.com/sluicedev/sluice/pkg/llm/llmtest"
 )
 
 // fault is one way in which the world goes wrong. inject does it and returns what undoes it after a while.
@@ -17,6 +20,7 @@ type fault struct {
 	inject func(context.Context, *rig) (heal, error)
 
 	prepare func(*rig, context.Context) error // before the load begins
+	heeded  time.Duration                     // for how long after the heal the fleet is still careful, on purpose
 }
 
 // heal undoes a fault and says what it did.
@@ -59,7 +63,8 @@ var faults = []fault{
 	{name: "rolling restart", quick: true, inject: rollingRestart},
 	{name: "disk full", hold: seconds(4, 8), inject: diskFull},
 	{name: "provider outage", hold: seconds(8, 15), inject: mode("down")},
-	{name: "429 storm", hold: seconds(5, 10), inject: mode("rate_limited")},
+	{name: "429 storm", hold: seconds(5, 10), inject: cutLimit},
+	{name: "429 without headers", hold: seconds(5, 10), heeded: time.Minute, inject: mode("rate_limited")},
 }
 
 func healed(note string) heal { return func(context.Context) (string, error) { return note, nil } }
@@ -309,4 +314,17 @@ func mode(name string) func(context.Context, *rig) (heal, error) {
 			return "", nil
 		}, nil
 	}
+}
+
+// cutRPM is a 25th of the provider's limit, and a tenth of the load.
+const cutRPM = 40
+
+// cutLimit has the provider refuse nine of ten calls, with the headers that real ones send with it.
+func cutLimit(_ context.Context, r *rig) (heal, error) {
+	r.simulator.Set(func(s *llmtest.Script) { s.RPM = cutRPM })
+	return func(context.Context) (string, error) {
+		refused := r.simulator.Counts().ByStatus[http.StatusTooManyRequests]
+		r.simulator.Set(func(s *llmtest.Script) { s.RPM = provider.RPM })
+		return fmt.Sprintf("%d refusals so far", refused), nil
+	}, nil
 }
