@@ -29,6 +29,7 @@ type attempt struct {
 	cold     bool         // it is made with the permit of a probe, and is the first call ever
 	began    time.Time    // the call
 	counted  bool         // as a success; guarded by the reporter's mutex
+	checked  time.Time    // when its claim was sent, which looked at the breaker
 
 	// Guarded by the life's mutex.
 	generation int64     // of the breaker when the call started, or when it ended its probe
@@ -91,7 +92,7 @@ func (l *life) try(a *attempt) queue.End {
 	ctx, cancel := context.WithCancelCause(l.calls)
 	defer cancel(nil)
 	pause(ctx, time.Until(a.permit.notBefore))
-	if !l.mayStart(a, cancel) {
+	if !l.hasNews(ctx, a) || !l.mayStart(a, cancel) {
 		l.reporter.unspent(a)
 		end := l.unanswered(a, errNotStarted)
 		end.JobID, end.Lease = a.job.ID, a.job.Lease
@@ -138,6 +139,22 @@ func (l *life) misfit(a *attempt) (end queue.End, never bool) {
 	end = reject(misfit.Error())
 	end.JobID, end.Lease = a.job.ID, a.job.Lease
 	return end, true
+}
+
+// hasNews tells whether what is known of the breaker is new enough to start a call by it, after reading it anew if need be:
+// a worker that was frozen since the claim would else call by a copy from before.
+func (l *life) hasNews(ctx context.Context, a *attempt) bool {
+	l.mu.Lock()
+	old := a.line.paced && time.Since(a.checked) > newsLast && time.Since(a.line.readAt) > newsLast
+	l.mu.Unlock()
+	if !old {
+		return true
+	}
+	_, err := bounded(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, l.readUpstreams(ctx) })
+	if err != nil {
+		l.log.Warn("a call does not start, as the breaker could not be read", "job_id", a.job.ID, "error", err)
+	}
+	return err == nil
 }
 
 // mayStart looks once more, right before the call: at the breaker, at the lease, and whether the job was cancelled.

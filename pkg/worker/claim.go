@@ -145,7 +145,7 @@ func (l *life) isOpen(line *line) bool {
 }
 
 func (l *life) claimJobs(ctx context.Context, line *line, gate queue.Gate, n int) []queue.Claimed {
-	id := uuid.New()
+	id, sent := uuid.New(), time.Now()
 	l.mu.Lock()
 	l.early = map[queue.Lease]bool{}
 	l.mu.Unlock()
@@ -170,7 +170,7 @@ func (l *life) claimJobs(ctx context.Context, line *line, gate queue.Gate, n int
 		line.claimedAt = time.Now()
 	}
 	for _, job := range jobs {
-		a := &attempt{job: job, line: line, claim: id}
+		a := &attempt{job: job, line: line, claim: id, checked: sent}
 		a.cancelled = early[a.lease()]
 		l.running[a.lease()] = a
 	}

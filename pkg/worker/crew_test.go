@@ -56,6 +56,36 @@ func failing(l *life) *attempt {
 	return &attempt{job: queue.Claimed{ID: uuid.New(), Lease: 1}, line: l.onlyLine(), began: time.Now()}
 }
 
+// A worker is frozen between its claim and the call, for less than it takes to be dead. Meanwhile the upstream is paused:
+// what the worker remembers of it is too old to call by.
+func TestNoCallStartsOnOldNews(t *testing.T) {
+	t.Parallel()
+	for _, paused := range []bool{false, true} {
+		l := newCrew(t, nil)
+		line, called := l.onlyLine(), false
+		l.handlers["ask"] = func(context.Context, Job) (Result, error) { called = true; return Result{}, nil }
+		if _, err := l.db.Exec(t.Context(), `update upstreams set heard_at = now()`); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.readUpstreams(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if paused {
+			if _, err := l.upstreams.Pause(t.Context(), line.name, "operator:test"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l.beaten = time.Now()
+		line.readAt = line.readAt.Add(-2 * time.Second)
+		a := failing(l)
+		a.job.Type, a.checked, a.generation = "ask", time.Now().Add(-2*time.Second), line.status.Generation
+		a.jobType, _ = l.cfg.Types.Lookup("ask")
+		if end := l.try(a); called == paused || (end.Outcome == queue.Interrupted) != paused {
+			t.Errorf("paused %v: called %v, the attempt ends %s", paused, called, end.Outcome)
+		}
+	}
+}
+
 // However failures and reports cross, the worker's own run is over when all is reported: else its line stays shut for ever.
 func TestNoRunIsLeftWhenAllIsReported(t *testing.T) {
 	t.Parallel()

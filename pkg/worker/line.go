@@ -27,6 +27,7 @@ type line struct {
 	running int             // slots it holds
 	known   bool            // status has been read
 	status  upstream.Status // a copy, at most a tick old
+	readAt  time.Time       // when it was asked for last with all the others, on this worker's clock
 	probing bool            // this worker has the permit, or asks for it
 	run     int             // failures in a row here that are not reported yet
 

@@ -148,6 +148,7 @@ func (l *life) promoteDue(ctx context.Context) error {
 }
 
 func (l *life) readUpstreams(ctx context.Context) error {
+	sent := time.Now()
 	statuses, err := l.upstreams.List(ctx)
 	if err != nil {
 		return err
@@ -157,6 +158,7 @@ func (l *life) readUpstreams(ctx context.Context) error {
 	for _, s := range statuses {
 		if line := l.lines[s.Name]; line != nil {
 			line.learn(s)
+			line.readAt = sent
 			l.tellParked(line)
 			if s.Suspected {
 				nudge(l.reporter.wake) // successes are news now

@@ -26,6 +26,7 @@ const (
 	tickEvery      = time.Second           // breakers, cancels, upkeep
 	beatEvery      = time.Second           // at most; a fifth of DeathAfter if that is less
 	guardEvery     = time.Second           // looks at the others' beats, at most; a tenth of DeathAfter if that is less
+	newsLast       = time.Second           // how long after a look at a breaker a call may start by it
 	statementLimit = 10 * time.Second      // for each statement to Postgres
 	recordLimit    = 10 * time.Second      // for the ends of the last calls when the worker stops
 	abandonLimit   = time.Second           // after that, for handlers that do not heed their context
