@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	_ "embed"
 	"errors"
 	"fmt"
@@ -115,7 +116,7 @@ func (op operation) checkParams(c echo.Context, query url.Values) []FieldError {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(unknown)) {
-		faults = append(faults, FieldError{strings.ToValidUTF8(name, "\uFFFD"), "is not a parameter of this request"})
+		faults = append(faults, FieldError{cmp.Or(strings.ToValidUTF8(name, "\uFFFD"), `""`), "is not a parameter of this request"})
 	}
 	return faults
 }

@@ -158,6 +158,7 @@ func TestBadRequests(t *testing.T) {
 		{"cursor of another version", "GET /api/ai/jobs?cursor=AgGZ8MF_XXxVj24_HW8KKxE", "", 400, "cursor", nil},
 		{"unknown parameter", "GET /api/ai/jobs?page=2", "", 400, "page", nil},
 		{"parameter where none is", "GET /api/ai/status?x=1", "", 400, "x", nil},
+		{"parameter without a name", "GET /api/ai/status?=1", "", 400, `""`, nil},
 		{"broken query", "GET /api/ai/jobs?state=%zz", "", 400, "query", nil},
 
 		{"unknown upstream", "POST /api/ai/upstreams/openai%3Anone/pause", "", 404, "", nil},
