@@ -45,6 +45,12 @@ func open(t testing.TB, origins ...string) *site {
 
 func openOn(t testing.TB, pool *pgxpool.Pool, origins ...string) *site {
 	t.Helper()
+	return openWith(t, pool, func(*Server) {}, origins...)
+}
+
+// openWith changes the server before it serves.
+func openWith(t testing.TB, pool *pgxpool.Pool, change func(*Server), origins ...string) *site {
+	t.Helper()
 	s := &site{t: t, pool: pool, log: &lockedBuffer{}}
 	s.queue = queue.New(pool, jobtype.Builtin("gpt-5"))
 	upstreams := upstream.New(pool)
@@ -54,6 +60,7 @@ func openOn(t testing.TB, pool *pgxpool.Pool, origins ...string) *site {
 		Log: slog.New(slog.NewTextHandler(s.log, nil)),
 	})
 	must(t, err)
+	change(server)
 	s.server = server
 	s.url = listen(t, server.Serve)
 	return s

@@ -12,16 +12,14 @@ import (
 
 	"github.com/labstack/echo/v4"
 
+	"github.com/sluicedev/sluice/pkg/pg/pgtest"
 	"github.com/sluicedev/sluice/pkg/queue"
 )
 
 // capped is a site where so many jobs of a tenant may wait, and whose tenant is the request's X-Tenant.
 func capped(t testing.TB, most int) *site {
 	t.Helper()
-	s := open(t)
-	s.server.depth.most = int64(most)
-	s.server.tenant = namedTenant
-	return s
+	return openWith(t, pgtest.New(t), func(s *Server) { s.depth.most, s.tenant = int64(most), namedTenant })
 }
 
 // namedTenant stands for authentication.

@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sluicedev/sluice/pkg/pg/pgtest"
 )
 
 // patience is for an event that has to come.
@@ -155,8 +157,7 @@ func TestBodyThatIsAnnouncedTooLarge(t *testing.T) {
 // All bodies together take so much and no more; who comes too much is told to try again, and nothing of it stays.
 func TestBodiesHaveABoundTogether(t *testing.T) {
 	t.Parallel()
-	s := open(t)
-	s.server.bodies.most = 1 << 20
+	s := openWith(t, pgtest.New(t), func(s *Server) { s.bodies.most = 1 << 20 })
 	large := "[" + plainJob + strings.Repeat(" ", 1<<20) + "]"
 	a := s.do("POST", "/api/ai/enqueue/batch", large)
 	if p := s.isProblem(a); a.StatusCode != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" || !strings.Contains(p.Detail, "large requests") {

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+
+	"github.com/sluicedev/sluice/pkg/pg/pgtest"
 )
 
 // What is stored comes back as it was sent, or is refused: nothing on the way reads it as SQL, a format or a command.
@@ -72,9 +74,8 @@ func TestAuditTakesNobodysWord(t *testing.T) {
 // Whatever clients send while everything fails, the log is one JSON object a line, and holds nothing of what they sent.
 func TestLogHoldsNoWordOfClients(t *testing.T) {
 	t.Parallel()
-	s := open(t)
 	log := &lockedBuffer{}
-	s.server.log = slog.New(slog.NewJSONHandler(log, nil))
+	s := openWith(t, pgtest.New(t), func(s *Server) { s.log = slog.New(slog.NewJSONHandler(log, nil)) })
 	const mark = "s3cr3t-of-a-client"
 	attack := func() {
 		for _, text := range []string{mark, mark + "\n{\"level\":\"ERROR\"}", "\x1b[31m" + mark, "\u202e" + mark, mark + `","x":"`} {

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/google/uuid"
+
+	"github.com/sluicedev/sluice/pkg/pg/pgtest"
 )
 
 const alice, bob = "alice", "bob"
@@ -20,9 +22,7 @@ func (s *site) as(tenant, method, path, body string, headers ...string) answer {
 // strangers is a site of two tenants.
 func strangers(t testing.TB) *site {
 	t.Helper()
-	s := open(t)
-	s.server.tenant = namedTenant
-	return s
+	return openWith(t, pgtest.New(t), func(s *Server) { s.tenant = namedTenant })
 }
 
 // Every route that takes a job's id, also one that is yet to come, knows no job of another tenant, and says so in the
