@@ -27,6 +27,7 @@
 //	kill worker          SIGKILL while it makes calls; another one starts in its place
 //	kill, default lease  the same with the lease of 30 s that a worker has by default
 //	zombie               SIGSTOP in mid-call, for longer than its lease, while its answers arrive; then SIGCONT
+//	zombie, then a pause the same, but the upstream is paused before its jobs are found, so that nobody else takes them
 //	kill api             SIGKILL in the middle of a burst of requests; it starts again
 //	postgres crash       SIGKILL of the server; it starts again and recovers
 //	postgres restart     a fast shutdown, a pause, a start

@@ -46,6 +46,7 @@ var faults = []fault{
 	{name: "kill worker", quick: true, inject: killWorker},
 	{name: "kill, default lease", hold: seconds(45, 45), inject: killDefaultLease},
 	{name: "zombie", quick: true, hold: seconds(8, 14), inject: zombie},
+	{name: "zombie, then a pause", hold: seconds(8, 12), inject: pausedZombie},
 	{name: "kill api", hold: seconds(1, 3), inject: killAPI},
 	{name: "postgres crash", quick: true, hold: seconds(2, 8), inject: halt(syscall.SIGKILL)},
 	{name: "postgres restart", hold: seconds(1, 5), inject: halt(syscall.SIGINT)},
@@ -150,6 +151,33 @@ func zombie(ctx context.Context, r *rig) (heal, error) {
 		s.process.signal(syscall.SIGCONT)
 		return fmt.Sprintf("%s, which ran %d jobs; %d lost", s.name, jobs, lost), err
 	}, nil
+}
+
+// pausedZombie is a zombie whose jobs nobody else takes: they wait, under the lease that it had, for an operator's pause to end.
+func pausedZombie(ctx context.Context, r *rig) (heal, error) {
+	wake, err := zombie(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.operate(ctx, "pause"); err != nil {
+		return nil, err
+	}
+	return func(ctx context.Context) (note string, err error) {
+		if note, err = wake(ctx); err != nil {
+			return note, err
+		}
+		sleep(ctx, 2*time.Second) // for it to write what it brings
+		return note, r.operate(ctx, "resume")
+	}, nil
+}
+
+// operate is an operator's hand on the breaker.
+func (r *rig) operate(ctx context.Context, verb string) error {
+	var answer map[string]any
+	if status := r.load.post(ctx, "/api/ai/upstreams/openai%3Agpt-5/"+verb, nil, "", &answer); status != http.StatusOK {
+		return fmt.Errorf("%s answered %d", verb, status)
+	}
+	return nil
 }
 
 // killAPI kills one that has just got requests with keys, which are sent again.
