@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"os"
 	"syscall"
 	"time"
 
@@ -41,6 +42,12 @@ func (s span) draw(random *rand.Rand) time.Duration {
 type skip string
 
 func (s skip) Error() string { return string(s) }
+
+// skipped gives the reason for an error to pass. In CI none does: what is missing there is a failure.
+func skipped(err error) (reason string, ok bool) {
+	s, ok := err.(skip)
+	return string(s), ok && os.Getenv("CI") != "true"
+}
 
 var faults = []fault{
 	{name: "kill worker", quick: true, inject: killWorker},

@@ -39,8 +39,8 @@ func (r *rig) try(ctx context.Context, f fault, began time.Time) (o outcome, err
 	started := time.Now()
 	o.at = started.Sub(began)
 	heal, err := f.inject(ctx, r)
-	if reason, isSkip := err.(skip); isSkip {
-		o.skipped = string(reason)
+	if reason, ok := skipped(err); ok {
+		o.skipped = reason
 		return o, nil
 	}
 	if err != nil {
