@@ -57,7 +57,7 @@ func parse(args []string, help io.Writer) (o options, err error) {
 	flags := flag.NewFlagSet("chaos", flag.ContinueOnError)
 	flags.SetOutput(help)
 	flags.Uint64Var(&o.seed, "seed", 0, "of the plan and the load (a random one)")
-	flags.DurationVar(&o.length, "for", 0, "go on with rounds of all faults for this long (one round)")
+	flags.DurationVar(&o.length, "for", 0, "go on with rounds of all faults for this long, and at least for one (one)")
 	names := flags.String("faults", "", "only faults whose name matches this `regexp`")
 	flags.Float64Var(&o.rate, "rate", 0, "`jobs` enqueued a second (40; -quick 20)")
 	flags.BoolVar(&o.pooled, "pgbouncer", false, "everything goes through PgBouncer in transaction mode")
