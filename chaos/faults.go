@@ -21,7 +21,6 @@ type fault struct {
 	inject func(context.Context, *rig) (heal, error)
 
 	prepare func(*rig, context.Context) error // before the load begins
-	heeded  time.Duration                     // for how long after the heal the fleet is still careful, on purpose
 }
 
 // heal undoes a fault and says what it did.
@@ -72,7 +71,7 @@ var faults = []fault{
 	{name: "disk full", hold: seconds(4, 8), inject: diskFull},
 	{name: "provider outage", hold: seconds(8, 15), inject: mode("down")},
 	{name: "429 storm", hold: seconds(5, 10), inject: cutLimit},
-	{name: "429 without headers", hold: seconds(5, 10), heeded: time.Minute, inject: mode("rate_limited")},
+	{name: "429 without headers", hold: seconds(5, 10), inject: mode("rate_limited")},
 }
 
 func healed(note string) heal { return func(context.Context) (string, error) { return note, nil } }

@@ -52,7 +52,7 @@ func (r *rig) try(ctx context.Context, f fault, began time.Time) (o outcome, err
 	}
 	healed := time.Now()
 	o.held = healed.Sub(started)
-	if o.found, err = r.recovery(ctx, &o, healed, f.heeded); err != nil {
+	if o.found, err = r.recovery(ctx, &o, healed); err != nil {
 		return o, fmt.Errorf("%s, recovery: %w", f.name, err)
 	}
 	more, err := r.check(ctx, false)
@@ -116,7 +116,7 @@ const heldSQL = `select id || '/' || lease from jobs where state = 'running'`
 const stillHeldSQL = `select id || '/' || lease || ' under ' || worker from jobs where state = 'running' and id || '/' || lease = any ($1)`
 
 // recovery waits for what must come after a heal: the leases of then end, and the work is back.
-func (r *rig) recovery(ctx context.Context, o *outcome, healed time.Time, heeded time.Duration) (found []violation, err error) {
+func (r *rig) recovery(ctx context.Context, o *outcome, healed time.Time) (found []violation, err error) {
 	var held []string
 	err = persist(ctx, func(ctx context.Context) error {
 		held, err = texts(ctx, r.postgres.admin, heldSQL)
@@ -125,7 +125,7 @@ func (r *rig) recovery(ctx context.Context, o *outcome, healed time.Time, heeded
 	if err != nil {
 		return nil, err
 	}
-	if o.back, err = r.awaitBack(ctx, o.baseline, healed, heeded); err != nil {
+	if o.back, err = r.awaitBack(ctx, o.baseline, healed); err != nil {
 		return nil, err
 	}
 	if o.back < 0 {
@@ -140,8 +140,8 @@ func (r *rig) recovery(ctx context.Context, o *outcome, healed time.Time, heeded
 }
 
 // awaitBack gives the time from the heal to the first window that is as good as the baseline. Negative: there was none.
-func (r *rig) awaitBack(ctx context.Context, baseline float64, healed time.Time, heeded time.Duration) (time.Duration, error) {
-	from, until := healed, healed.Add(heeded+backWithin)
+func (r *rig) awaitBack(ctx context.Context, baseline float64, healed time.Time) (time.Duration, error) {
+	from, until := healed, healed.Add(backWithin)
 	for {
 		if time.Since(healed) < breakerLook {
 			until = r.allow(ctx, until)

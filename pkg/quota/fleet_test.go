@@ -22,7 +22,7 @@ func seeds() int {
 	if testing.Short() {
 		return 1
 	}
-	return 3
+	return 2
 }
 
 // TestFleet runs a fleet whose backlog never ends against a provider, and measures how much of what was there it used and

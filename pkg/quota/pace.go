@@ -205,8 +205,10 @@ const (
 	// granted in between is what refilled.
 	cubicApart = 4 * time.Second
 
-	// cubicQuiet is how long a refusal that told nothing is heeded while others tell something.
-	cubicQuiet = time.Minute
+	// cubicQuiet is how long a refusal that told nothing is heeded while others tell something. It is short, for the pace that
+	// a storm of refusals leaves is a small part of what headers say there is; and not much shorter, for what the headers do
+	// not name may be a limit all the same.
+	cubicQuiet = 20 * time.Second
 
 	// maxPause bounds how long one refusal may stop the fleet. A longer wait is for its own job.
 	maxPause = time.Minute

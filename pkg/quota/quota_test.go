@@ -372,3 +372,28 @@ func TestCallsAreBookedForWhenTheyStart(t *testing.T) {
 	q = q.Observe(said(quota.Requests, 600, 300, 0), after(3*time.Second))
 	near(t, "level after it started", q.Limits[quota.Requests].Level, 300, 0.1)
 }
+
+// A storm of refusals that tell nothing leaves a pace of next to nothing. Where headers tell of room afterwards it is soon
+// forgotten; where nothing else is told it is all there is.
+func TestAStormIsForgottenWhereHeadersTell(t *testing.T) {
+	t.Parallel()
+	for _, told := range []bool{true, false} {
+		var q quota.Quota
+		if told {
+			q = knows(quota.Requests, 6000, 6000)
+		}
+		now := start
+		for range 10 {
+			now = now.Add(time.Second)
+			q = q.Refused(quota.Refusal{}, now)
+		}
+		now = now.Add(25 * time.Second)
+		if told {
+			q = q.Observe(said(quota.Requests, 6000, 6000, 0), now)
+		}
+		_, g := q.Take(quota.Ask{Requests: 100, Workers: 1, Tau: tau}, now)
+		if free := g.Requests >= 50; free != told {
+			t.Errorf("headers %v: %d calls of 100 a second are granted for half a second", told, g.Requests)
+		}
+	}
+}

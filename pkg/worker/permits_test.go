@@ -115,7 +115,7 @@ func TestVisitsKeepTheirPace(t *testing.T) {
 		t.Run("headers "+headers, func(t *testing.T) {
 			t.Parallel()
 			f := newFleet(t, []jobtype.Type{fast("ask", "openai", "gpt-5", 5)},
-				llmtest.WithScript(llmtest.Script{RPM: 100, WindowMS: 3000, Headers: headers}))
+				llmtest.WithScript(llmtest.Script{RPM: 30, WindowMS: 3000, Headers: headers}))
 			const workers = 2
 			for range workers {
 				f.start(nil, nil)
@@ -123,7 +123,7 @@ func TestVisitsKeepTheirPace(t *testing.T) {
 			f.untilEnded(f.enqueue("ask", hello, 1)) // the first call has a permit of its own
 			visits := func() int64 { return f.count(`select version from upstreams where name = 'openai:gpt-5'`) }
 			before, began := visits(), time.Now()
-			f.untilEnded(f.enqueue("ask", hello, 300))
+			f.untilEnded(f.enqueue("ask", hello, 90))
 			most := workers * (int64(time.Since(began)/(500*time.Millisecond)) + 1)
 			if n := visits() - before; n > most || n < 3 {
 				t.Errorf("%d visits in %v, want at most %d", n, time.Since(began), most)
