@@ -260,6 +260,28 @@ func TestRescueLeavesALaterLeaseOfTheSameWorkerAlone(t *testing.T) {
 	f.wantConsistent()
 }
 
+// Narrow rows that a bug or a hand left behind move no job that is not where they say.
+func TestSweepsLeaveARunningJobAlone(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	w := f.join("w")
+	f.chats(1)
+	job := f.claimOne(w)
+	f.exec(`update jobs set scheduled_at = now() - interval '1 minute'`)
+	f.exec(`insert into delayed (due_at, job_id, tenant, line, expires_at)
+		select now() - interval '1 second', id, tenant, coalesce(upstream, type), now() + interval '1 hour' from jobs`)
+	must[int](f)(f.Promote(t.Context()))
+	f.wantState(job.ID, Running)
+	f.exec(`insert into ready (line, priority, seq, job_id, tenant, type, since, expires_at)
+		select coalesce(upstream, type), priority, seq, id, tenant, type, created_at, now() - interval '1 second' from jobs`)
+	must[int](f)(f.Expire(t.Context()))
+	f.wantState(job.ID, Running)
+	f.end(w, ok(job))
+	f.wantState(job.ID, Done)
+	f.wantOutcomes(job.ID, "1 ok charged")
+	f.wantConsistent()
+}
+
 // The cancel of a job of a buried worker leaves nothing that nobody will ever read.
 func TestCancelOfADeadWorkersJob(t *testing.T) {
 	t.Parallel()
