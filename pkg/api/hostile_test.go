@@ -33,7 +33,7 @@ func (s *site) limited(limits connectionLimits) (address string) {
 func dial(t testing.TB, address string) net.Conn {
 	t.Helper()
 	conn, err := net.Dial("tcp", address)
-	if errors.Is(err, syscall.EMFILE) {
+	if errors.Is(err, syscall.EMFILE) && os.Getenv("CI") != "true" {
 		t.Skip("the limit of open files is too low for this test")
 	}
 	must(t, err)
