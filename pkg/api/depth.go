@@ -111,7 +111,7 @@ func (d *depth) begun(age time.Duration) (stored map[string]int64, fresh bool) {
 // store enqueues a tenant's jobs, if there is room for all of them.
 func (s *Server) store(ctx context.Context, tenant string, jobs ...queue.NewJob) (made []queue.Enqueued, err error) {
 	if s.depth.most == 0 {
-		return s.queue.Enqueue(ctx, jobs...)
+		return s.enqueue(ctx, jobs...)
 	}
 	n := len(jobs)
 	fits, err := s.depth.admit(ctx, tenant, n)
@@ -136,7 +136,19 @@ func (s *Server) store(ctx context.Context, tenant string, jobs ...queue.NewJob)
 		}
 		s.depth.settle(tenant, n, stored)
 	}()
-	return s.queue.Enqueue(ctx, jobs...)
+	return s.enqueue(ctx, jobs...)
+}
+
+// enqueue lets a job that comes alone share its statement with others.
+func (s *Server) enqueue(ctx context.Context, jobs ...queue.NewJob) ([]queue.Enqueued, error) {
+	if len(jobs) != 1 {
+		return s.queue.Enqueue(ctx, jobs...)
+	}
+	made, err := s.intake.Enqueue(ctx, jobs[0])
+	if err != nil {
+		return nil, err
+	}
+	return []queue.Enqueued{made}, nil
 }
 
 func (d *depth) full(n int) *refusal {

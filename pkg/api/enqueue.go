@@ -51,7 +51,7 @@ func (s *Server) Enqueue(c echo.Context, params EnqueueParams) error {
 		})
 	}
 	s.ring(made)
-	return s.answerEnqueued(c, made[0])
+	return s.answerEnqueued(c, job.Type, made[0])
 }
 
 // ring tells workers of jobs that may start now. Nothing depends on it: it spares them the wait until they poll.
@@ -63,16 +63,11 @@ func (s *Server) ring(made []queue.Enqueued) {
 	}
 }
 
-func (s *Server) answerEnqueued(c echo.Context, made queue.Enqueued) error {
+func (s *Server) answerEnqueued(c echo.Context, jobType string, made queue.Enqueued) error {
 	path := jobPath(made.ID)
 	answer := EnqueueResponse{ID: made.ID, State: State(made.State), StatusURL: path, EventsURL: path + "/events"}
 	// The job is kept by now, so nothing that follows may fail the request.
-	job, err := s.queue.Get(c.Request().Context(), s.tenant(c), made.ID)
-	if err == nil {
-		answer.State = State(job.State)
-		answer.Waiting, err = s.waiting(c.Request().Context(), job)
-	}
-	if err != nil {
+	if err := s.describe(c, jobType, made, &answer); err != nil {
 		s.log.Warn("an enqueued job could not be described", "request_id", requestID(c), "job_id", made.ID, "error", err)
 	}
 	c.Response().Header().Set(echo.HeaderLocation, path)
@@ -80,6 +75,22 @@ func (s *Server) answerEnqueued(c echo.Context, made queue.Enqueued) error {
 		c.Response().Header().Set(replayedHeader, "true")
 	}
 	return writeJSON(c, http.StatusAccepted, answer)
+}
+
+// describe tells why the job waits. A new one in a line needs no look of its own at the database for that.
+func (s *Server) describe(c echo.Context, jobType string, made queue.Enqueued, answer *EnqueueResponse) (err error) {
+	ctx, tenant := c.Request().Context(), s.tenant(c)
+	if made.State == queue.Queued && !made.Replayed {
+		answer.Waiting, err = s.waitingNewcomer(ctx, tenant, jobType, made)
+		return err
+	}
+	job, err := s.queue.Get(ctx, tenant, made.ID)
+	if err != nil {
+		return err
+	}
+	answer.State = State(job.State)
+	answer.Waiting, err = s.waiting(ctx, job)
+	return err
 }
 
 // EnqueueBatch is POST /api/ai/enqueue/batch.
@@ -102,6 +113,7 @@ func (s *Server) EnqueueBatch(c echo.Context) error {
 		return refuseJob(err, inBatch)
 	}
 	s.ring(made)
+	s.places.forgetAll() // so many at once change what newcomers are told
 	ids := make([]uuid.UUID, len(made))
 	for i, m := range made {
 		ids[i] = m.ID

@@ -31,6 +31,7 @@ type Config struct {
 // Server answers HTTP. It has no state but what it read within the last second.
 type Server struct {
 	queue     *queue.Queue
+	intake    *queue.Intake
 	upstreams *upstream.Store
 	bell      *queue.Bell
 	db        pg.DB
@@ -44,11 +45,12 @@ type Server struct {
 	depth    *depth
 	bodies   *bodies
 
-	counts   *watch[queue.Counts]     // by tenant
-	served   *watch[bool]             // by type
-	fleet    *watch[fleet]            // everybody's, as are the rest
-	inFlight *watch[map[string]int64] // by line
-	backlog  *watch[int64]
+	counts   *watch[string, queue.Counts]     // by tenant
+	served   *watch[string, bool]             // by type
+	places   *watch[placeKey, *place]         // of newcomers
+	fleet    *watch[string, fleet]            // everybody's, as are the rest
+	inFlight *watch[string, map[string]int64] // by line
+	backlog  *watch[string, int64]
 }
 
 var _ ServerInterface = (*Server)(nil)
@@ -59,7 +61,7 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{queue: cfg.Queue, upstreams: cfg.Upstreams, bell: queue.NewBell(cfg.DB, cfg.Log), db: cfg.DB, log: cfg.Log, contract: contract}
+	s := &Server{queue: cfg.Queue, intake: queue.NewIntake(cfg.Queue), upstreams: cfg.Upstreams, bell: queue.NewBell(cfg.DB, cfg.Log), db: cfg.DB, log: cfg.Log, contract: contract}
 	s.tenant = func(echo.Context) string { return queue.DefaultTenant } // without authentication there is one
 	s.depth = newDepth(cfg.MaxQueued, cfg.Queue.Depths)
 	s.bodies = &bodies{most: maxBodies}
@@ -68,6 +70,7 @@ func New(cfg Config) (*Server, error) {
 	s.fleet = newWatch(s.readFleet)
 	s.inFlight = newWatch(func(ctx context.Context, _ string) (map[string]int64, error) { return cfg.Queue.InFlight(ctx) })
 	s.backlog = newWatch(func(ctx context.Context, _ string) (int64, error) { return cfg.Queue.Backlog(ctx) })
+	s.places = newWatch(s.readPlace)
 	s.metrics = newMetrics(s)
 	if s.echo, err = s.routes(cfg.CORSOrigins); err != nil {
 		return nil, err

@@ -44,6 +44,23 @@ func (s *Server) waiting(ctx context.Context, job queue.Job) (*Waiting, error) {
 	return whyWaiting(job, about), err
 }
 
+// waitingNewcomer is waiting for a job that has just been queued.
+func (s *Server) waitingNewcomer(ctx context.Context, tenant, jobType string, made queue.Enqueued) (*Waiting, error) {
+	fleet, err := s.fleet.get(ctx, everybody)
+	if err != nil {
+		return nil, err
+	}
+	place, err := s.places.get(ctx, placeKey{made.Line, made.Priority, tenant})
+	if err != nil {
+		return nil, err
+	}
+	served, err := s.served.get(ctx, jobType)
+	job := queue.Job{ID: made.ID, Type: jobType, State: made.State, Upstream: made.Upstream}
+	return whyWaiting(job, circumstances{
+		now: fleet.now(), upstream: fleet.find(made.Upstream), ahead: place.next(), shared: place.shared, served: served,
+	}), err
+}
+
 func (s *Server) lastAttempt(ctx context.Context, job queue.Job) (*queue.Attempt, error) {
 	if job.Lease == 0 {
 		return nil, nil

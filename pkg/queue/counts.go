@@ -3,6 +3,7 @@ package queue
 import (
 	"context"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -89,7 +90,16 @@ select count(*), count(*) filter (where tenant <> $5) from (
 
 // Position counts the jobs ahead of a queued one in its line, up to MaxPosition, and how many of them are other tenants'.
 func (q *Queue) Position(ctx context.Context, job Job) (ahead, others int, err error) {
-	err = q.db.QueryRow(ctx, positionSQL, job.Line(), job.Priority, job.seq, MaxPosition, job.Tenant).Scan(&ahead, &others)
+	return q.ahead(ctx, job.Line(), job.Priority, job.seq, job.Tenant)
+}
+
+// Ahead is Position for a job that is not there yet.
+func (q *Queue) Ahead(ctx context.Context, line string, priority int, tenant string) (ahead, others int, err error) {
+	return q.ahead(ctx, line, priority, math.MaxInt64, tenant)
+}
+
+func (q *Queue) ahead(ctx context.Context, line string, priority int, seq int64, tenant string) (ahead, others int, err error) {
+	err = q.db.QueryRow(ctx, positionSQL, line, priority, seq, MaxPosition, tenant).Scan(&ahead, &others)
 	return ahead, others, wrap("position", err)
 }
 

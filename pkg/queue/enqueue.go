@@ -38,7 +38,9 @@ type NewJob struct {
 type Enqueued struct {
 	ID       uuid.UUID
 	State    State
-	Line     string // who it waits with: for Bell
+	Priority int     // of the request
+	Upstream *string // nil: not paced
+	Line     string  // who it waits with: for Bell
 	Replayed bool
 }
 
@@ -54,27 +56,33 @@ func (q *Queue) Enqueue(ctx context.Context, jobs ...NewJob) ([]Enqueued, error)
 	if err != nil {
 		return nil, err
 	}
-	var made []Enqueued
 	if !slices.ContainsFunc(rows, func(r row) bool { return r.key != nil }) {
-		made, err = insert(ctx, q.db, rows)
-	} else {
-		made, err = q.insertKeyed(ctx, rows, first)
+		made, err := insert(ctx, q.db, rows, together)
+		if err == nil {
+			err = firstFault(made)
+		}
+		return accepted(made), enqueueError(err)
 	}
+	made, err := q.insertKeyed(ctx, rows, first)
+	return made, enqueueError(err)
+}
+
+// enqueueError leaves what is the request's fault as it is, and wraps the rest.
+func enqueueError(err error) error {
 	var invalid *Invalid
 	var reused *KeyReused
 	switch {
-	case err == nil:
-		return made, nil
 	case errors.As(err, &invalid):
-		return nil, invalid
+		return invalid
 	case errors.As(err, &reused):
-		return nil, reused
+		return reused
 	}
-	return nil, fmt.Errorf("enqueue: %w", err)
+	return wrap("enqueue", err)
 }
 
 // row is a NewJob with its defaults, as enqueueSQL takes it.
 type row struct {
+	id                    *uuid.UUID // nil: made by the database
 	tenant, jobType, line string
 	upstream              *string
 	priority, maxAttempts int
@@ -225,56 +233,63 @@ func (q *Queue) insertKeyed(ctx context.Context, rows []row, first []int) ([]Enq
 			place[i] = place[first[i]]
 		}
 	}
-	var made []Enqueued
+	var made []fate
 	// Two batches with the same keys take them in one order (enqueueSQL sorts), but a batch inside a caller's transaction
 	// may still deadlock with another: it is simply done again.
 	err := pg.Retry(ctx, func() error {
 		return pg.InTx(ctx, q.db, func(tx pgx.Tx) (err error) {
-			if made, err = insert(ctx, tx, unique); err != nil {
+			if made, err = insert(ctx, tx, unique, together); err != nil {
 				return err
 			}
-			return earlier(ctx, tx, unique, made)
+			if err := firstFault(made); err != nil {
+				return err // and nothing was stored
+			}
+			if err := earlier(ctx, tx, unique, made); err != nil {
+				return err
+			}
+			return firstFault(made)
 		})
 	})
 	if err != nil {
-		return nil, inCall(err, place)
+		return nil, at(err, func(i int) int { return slices.Index(place, i) })
 	}
 	all := make([]Enqueued, len(rows))
 	for i := range rows {
-		all[i] = made[place[i]]
+		all[i] = made[place[i]].Enqueued
 		all[i].Replayed = all[i].Replayed || first[i] != i
-		all[i].Line = rows[i].line
 	}
 	return all, nil
 }
 
-// inCall turns the index that an error names among the unique rows into one of the call.
-func inCall(err error, place []int) error {
+// at turns the index that an error names among the rows of a statement into one of the call.
+func at(err error, call func(int) int) error {
 	var reused *KeyReused
 	if errors.As(err, &reused) {
-		reused.Index = slices.Index(place, reused.Index)
+		reused.Index = call(reused.Index)
 	}
 	var invalid *Invalid
 	if errors.As(err, &invalid) {
-		invalid.Index = slices.Index(place, invalid.Index)
+		invalid.Index = call(invalid.Index)
 	}
 	return err
 }
 
-// Rows with a key go in sorted, so that two batches that share keys wait for each other in one order. A row whose key is
-// taken comes back without an id. One row that is too far ahead, by the database's clock, keeps all of them out.
+// Rows with a key go in sorted, so that two calls that share keys wait for each other in one order. A row whose key is
+// taken comes back without an id, as does one whose own id is there already: it was stored by an earlier try. One row
+// that is too far ahead, by the database's clock, keeps all of them out where they belong together ($14), else itself.
+// $15 is how long to wait for another transaction that holds a key: set for this statement alone, and before it needs it.
 const enqueueSQL = `
 with given as materialized (
-    select uuid_v7() as id, nextval('jobs_seq') as seq, g.ord, g.tenant, g.type, g.upstream,
+    select coalesce(g.id, uuid_v7()) as id, nextval('jobs_seq') as seq, g.ord, g.tenant, g.type, g.upstream,
         g.priority::smallint as priority, g.payload, g.max_attempts, g.key, g.hash, g.callback, clock.now,
         case when g.delay_ms is null then g.scheduled_at
              else clock.now + g.delay_ms * interval '1 millisecond' end as scheduled_at, g.max_wait_ms,
         coalesce(g.scheduled_at > clock.now + interval '30 days', false) as too_late
     from unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::text[], $6::int[], $7::text[], $8::bytea[],
-                $9::text[], $10::timestamptz[], $11::bigint[], $12::bigint[])
+                $9::text[], $10::timestamptz[], $11::bigint[], $12::bigint[], $13::uuid[])
         with ordinality as g(tenant, type, upstream, priority, payload, max_attempts, key, hash, callback,
-                             scheduled_at, delay_ms, max_wait_ms, ord),
-        (select clock_timestamp() as now) clock
+                             scheduled_at, delay_ms, max_wait_ms, id, ord),
+        (select clock_timestamp() as now, case when $15 <> '' then set_config('lock_timeout', $15, true) end) clock
 ), timed as (
     select *, coalesce(scheduled_at > now, false) as waits,
         greatest(now, scheduled_at) + max_wait_ms * interval '1 millisecond' as expires_at
@@ -285,9 +300,9 @@ with given as materialized (
     select id, tenant, type, case when waits then 'delayed' else 'queued' end, priority, payload::json, max_attempts,
         upstream, key, hash, callback, scheduled_at, expires_at, now, now, seq
     from timed
-    where not exists (select from given where too_late)
+    where not too_late and not ($14 and exists (select from given where too_late))
     order by tenant, key, seq
-    on conflict (tenant, idempotency_key) where idempotency_key is not null do nothing
+    on conflict do nothing
     returning id, tenant, type, state, priority, upstream, scheduled_at, expires_at, created_at, seq
 ), line as (
     insert into ready (line, priority, seq, job_id, tenant, type, since, expires_at)
@@ -302,7 +317,35 @@ select job.id, coalesce(job.state, ''), given.too_late
 from given left join job using (id)
 order by given.ord`
 
-func insert(ctx context.Context, db pg.DB, rows []row) ([]Enqueued, error) {
+// fate is what became of a row.
+type fate struct {
+	Enqueued
+	fault error // *Invalid or *KeyReused
+}
+
+// terms are those of one statement.
+type terms struct {
+	together bool   // all or none
+	patience string // for the locks of others, as lock_timeout has it; "": as the server has it
+}
+
+var together = terms{together: true}
+
+func firstFault(fates []fate) error {
+	for _, f := range fates {
+		if f.fault != nil {
+			return f.fault
+		}
+	}
+	return nil
+}
+
+func accepted(fates []fate) []Enqueued {
+	return of(fates, func(f fate) Enqueued { return f.Enqueued })
+}
+
+// insert stores rows. Those that collided have no id afterwards: see earlier.
+func insert(ctx context.Context, db pg.DB, rows []row, on terms) ([]fate, error) {
 	result, err := db.Query(ctx, enqueueSQL,
 		of(rows, func(r row) string { return r.tenant }),
 		of(rows, func(r row) string { return r.jobType }),
@@ -315,39 +358,45 @@ func insert(ctx context.Context, db pg.DB, rows []row) ([]Enqueued, error) {
 		of(rows, func(r row) *string { return r.callback }),
 		of(rows, func(r row) *time.Time { return r.scheduledAt }),
 		of(rows, func(r row) *int64 { return r.delayMS }),
-		of(rows, func(r row) *int64 { return r.maxWaitMS }))
+		of(rows, func(r row) *int64 { return r.maxWaitMS }),
+		of(rows, func(r row) *uuid.UUID { return r.id }),
+		on.together, on.patience)
 	if err != nil {
 		return nil, err
 	}
-	made := make([]Enqueued, 0, len(rows))
+	made := make([]fate, 0, len(rows))
 	var id *uuid.UUID
 	var state State
 	var tooLate bool
 	_, err = pgx.ForEachRow(result, []any{&id, &state, &tooLate}, func() error {
-		if tooLate {
-			return &Invalid{Index: len(made), Field: "scheduled_at", Message: "must be at most 30 days ahead"}
-		}
-		e := Enqueued{State: state, Line: rows[len(made)].line}
+		r := rows[len(made)]
+		f := fate{Enqueued: Enqueued{State: state, Priority: r.priority, Upstream: r.upstream, Line: r.line}}
 		if id != nil {
-			e.ID = *id
+			f.ID = *id
 		}
-		made = append(made, e)
+		if tooLate {
+			f.fault = &Invalid{Index: len(made), Field: "scheduled_at", Message: "must be at most 30 days ahead"}
+		}
+		made = append(made, f)
 		return nil
 	})
 	return made, err
 }
 
 const earlierSQL = `
-select g.ord - 1, j.id, j.state, j.request_hash = g.hash
-from unnest($1::text[], $2::text[], $3::bytea[]) with ordinality as g(tenant, key, hash, ord)
-join jobs j on j.tenant = g.tenant and j.idempotency_key = g.key`
+select g.ord - 1, j.id, j.state, coalesce(j.request_hash = g.hash, true), j.id is distinct from g.id
+from unnest($1::text[], $2::text[], $3::bytea[], $4::uuid[]) with ordinality as g(tenant, key, hash, id, ord), lateral (
+    select id, state, request_hash from jobs where tenant = g.tenant and idempotency_key = g.key
+    union all
+    select id, state, request_hash from jobs where id = g.id and g.key is null
+) j`
 
 // earlier fills in the jobs that the rows without an id collided with.
-func earlier(ctx context.Context, db pg.DB, rows []row, made []Enqueued) error {
+func earlier(ctx context.Context, db pg.DB, rows []row, made []fate) error {
 	var taken []row
 	var place []int
 	for i, m := range made {
-		if m.ID == uuid.Nil {
+		if m.ID == uuid.Nil && m.fault == nil {
 			taken, place = append(taken, rows[i]), append(place, i)
 		}
 	}
@@ -357,18 +406,22 @@ func earlier(ctx context.Context, db pg.DB, rows []row, made []Enqueued) error {
 	result, err := db.Query(ctx, earlierSQL,
 		of(taken, func(r row) string { return r.tenant }),
 		of(taken, func(r row) *string { return r.key }),
-		of(taken, func(r row) []byte { return r.hash }))
+		of(taken, func(r row) []byte { return r.hash }),
+		of(taken, func(r row) *uuid.UUID { return r.id }))
 	if err != nil {
 		return err
 	}
 	var ord int
-	var same bool
-	var e Enqueued
-	tag, err := pgx.ForEachRow(result, []any{&ord, &e.ID, &e.State, &same}, func() error {
+	var id uuid.UUID
+	var state State
+	var same, others bool
+	tag, err := pgx.ForEachRow(result, []any{&ord, &id, &state, &same, &others}, func() error {
+		f := &made[place[ord]]
 		if !same {
-			return &KeyReused{Index: place[ord]}
+			f.fault = &KeyReused{Index: place[ord]}
+			return nil
 		}
-		made[place[ord]] = Enqueued{ID: e.ID, State: e.State, Replayed: true}
+		f.ID, f.State, f.Replayed = id, state, others
 		return nil
 	})
 	if err == nil && int(tag.RowsAffected()) != len(taken) {
