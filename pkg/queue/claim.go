@@ -88,18 +88,13 @@ order by priority, seq`
 // Claim takes up to Limit queued jobs of a line, in the order of their priority and place, and gives the worker their
 // leases. They are durable when it returns. On an error it is unclear whether anything was claimed: see GiveBack.
 func (q *Queue) Claim(ctx context.Context, c Claim) ([]Claimed, error) {
-	rows, err := q.db.Query(ctx, claimSQL, c.ID, c.Worker, c.Line, c.Types, c.Timeouts, c.Grace, c.Limit,
+	jobs, err := planned(ctx, q.db, once, scanClaimed, claimSQL, c.ID, c.Worker, c.Line, c.Types, c.Timeouts, c.Grace, c.Limit,
 		c.Gate.Upstream, c.Gate.Generation, orNil(c.Gate.Probe), orNil(c.Gate.Except))
-	if err != nil {
-		return nil, fmt.Errorf("claim: %w", err)
-	}
-	jobs, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (j Claimed, err error) {
-		return j, r.Scan(&j.ID, &j.Tenant, &j.Type, raw(&j.Payload), &j.Attempts, &j.MaxAttempts, &j.Lease, &j.Upstream, &j.HeldAt, &j.StartedAt)
-	})
-	if err != nil {
-		return nil, fmt.Errorf("claim: %w", err)
-	}
-	return jobs, nil
+	return jobs, wrap("claim", err)
+}
+
+func scanClaimed(r pgx.CollectableRow) (j Claimed, err error) {
+	return j, r.Scan(&j.ID, &j.Tenant, &j.Type, raw(&j.Payload), &j.Attempts, &j.MaxAttempts, &j.Lease, &j.Upstream, &j.HeldAt, &j.StartedAt)
 }
 
 const claimOfSQL = `

@@ -34,13 +34,16 @@ type End struct {
 // The fence is (worker, lease): worker is null unless the job runs, and lease grows with every claim. An attempt whose
 // job was taken from under it by a cancel is ended as cancelled, with the usage that came. One that rescue ended as
 // lost has its outcome already and stays as it is.
+//
+// The array of ids keeps the planner on the primary keys whatever its statistics say, and linear (below) from comparing
+// every job with every other one.
 const endSQL = `
 with given as materialized (
-    select * from unnest($2::uuid[], $3::bigint[], $4::text[], $5::bool[], $6::text[], $7::bigint[], $8::bool[], $9::int[],
-                         $10::text[], $11::bigint[], $12::text[], $13::bigint[], $14::bigint[], $15::text[])
+    select g.*, clock_timestamp() as now
+    from unnest($2::uuid[], $3::bigint[], $4::text[], $5::bool[], $6::text[], $7::bigint[], $8::bool[], $9::int[],
+                $10::text[], $11::bigint[], $12::text[], $13::bigint[], $14::bigint[], $15::text[])
         as g(job_id, lease, outcome, charged, state, delay_ms, behind, status, error, retry_after_ms, request_id,
-             input_tokens, output_tokens, result),
-        (select clock_timestamp() as now) clock
+             input_tokens, output_tokens, result)
 ), job as (
     update jobs j set
         state = g.state,
@@ -56,7 +59,7 @@ with given as materialized (
         result = g.result::json
     from given g
     where j.id = any ($2) and j.id = g.job_id and j.lease = g.lease and j.worker = $1
-    returning j.*
+    returning j.id, j.lease, j.state, j.tenant, j.type, j.upstream, j.priority, j.seq, j.created_at, j.scheduled_at, j.expires_at
 ), attempt as (
     update attempts a set
         outcome = case when j.id is null then 'cancelled' else g.outcome end,
@@ -127,8 +130,8 @@ func (q *Queue) end(ctx context.Context, worker string, ends []End) (held []uuid
 }
 
 func (q *Queue) endOnce(ctx context.Context, worker string, ends []End) ([]uuid.UUID, error) {
-	rows, err := q.db.Query(ctx, endSQL, worker,
-		of(ends, func(e End) uuid.UUID { return e.JobID }),
+	return planned(ctx, q.db, linear, pgx.RowTo[uuid.UUID], endSQL, worker,
+		ids(ends, func(e End) uuid.UUID { return e.JobID }),
 		of(ends, func(e End) int64 { return e.Lease }),
 		of(ends, func(e End) string { return string(e.Outcome) }),
 		of(ends, func(e End) bool { return e.Charged }),
@@ -141,26 +144,5 @@ func (q *Queue) endOnce(ctx context.Context, worker string, ends []End) ([]uuid.
 		of(ends, func(e End) *string { return orNil(e.RequestID) }),
 		of(ends, func(e End) *int64 { return e.InputTokens }),
 		of(ends, func(e End) *int64 { return e.OutputTokens }),
-		of(ends, func(e End) *string { return orNil(string(e.Result)) }))
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, pgx.RowTo[uuid.UUID])
-}
-
-// of gives one column of a list of rows, as unnest takes it.
-func of[R, T any](rows []R, value func(R) T) []T {
-	values := make([]T, len(rows))
-	for i, r := range rows {
-		values[i] = value(r)
-	}
-	return values
-}
-
-// orNil is NULL for what was not given.
-func orNil[T comparable](v T) *T {
-	if v == *new(T) {
-		return nil
-	}
-	return &v
+		of(ends, func(e End) []byte { return e.Result }))
 }

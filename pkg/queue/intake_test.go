@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/sluicedev/sluice/pkg/pg"
 )
@@ -28,7 +29,7 @@ type wire struct {
 
 func (w *wire) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	w.statements.Add(1)
-	w.jobs.Add(int64(len(args[0].([]string)))) // of insert and earlier alike: a column of the rows
+	w.jobs.Add(int64(len(args[0].(pgtype.FlatArray[string])))) // of insert and earlier alike: a column of the rows
 	if w.gate != nil {
 		<-w.gate
 	}

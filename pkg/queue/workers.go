@@ -74,7 +74,7 @@ with dead as materialized (
     limit $1
     for update skip locked
 ), given as materialized (
-    select d.worker, u.job_id, u.lease from dead d, unnest(d.job_ids, d.leases) as u(job_id, lease)
+    select worker, unnest(job_ids) as job_id, unnest(leases) as lease from dead
 ), job as (
     update jobs j set
         state = case when j.attempts + 1 >= j.max_attempts then 'failed' else 'queued' end,
@@ -107,12 +107,18 @@ with dead as materialized (
 )
 select count(*) from job`
 
-// rescueSize is how many claims one statement rescues: up to a hundred jobs each.
-const rescueSize = 20
+// rescueSize is how many claims one statement rescues, each of as many jobs as a worker claims at once.
+const rescueSize = 10
 
 // Rescue queues the jobs of dead and of hung workers again and records their attempts as lost, which counts, so that a
 // job that kills workers ends.
 func (q *Queue) Rescue(ctx context.Context) (n int, err error) {
-	err = pg.Retry(ctx, func() error { return q.db.QueryRow(ctx, rescueSQL, rescueSize).Scan(&n) })
+	err = pg.Retry(ctx, func() error {
+		rescued, err := planned(ctx, q.db, linear, pgx.RowTo[int], rescueSQL, rescueSize)
+		if err == nil {
+			n = rescued[0]
+		}
+		return err
+	})
 	return n, wrap("rescue", err)
 }

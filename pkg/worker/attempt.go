@@ -3,8 +3,8 @@ package worker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"github.com/google/uuid"
@@ -40,37 +40,76 @@ type attempt struct {
 
 func (a *attempt) lease() queue.Lease { return queue.Lease{JobID: a.job.ID, Lease: a.job.Lease} }
 
-// start runs a claimed job.
-func (l *life) start(line *line, job queue.Claimed, gate queue.Gate) {
+// start runs claimed jobs.
+func (l *life) start(line *line, gate queue.Gate, jobs ...queue.Claimed) {
+	attempts := l.prepare(line, gate, jobs)
+	for _, a := range attempts {
+		a.permit = l.spend(a)
+	}
+	l.work.Add(len(attempts))
 	l.mu.Lock()
-	a := l.running[queue.Lease{JobID: job.ID, Lease: job.Lease}]
-	a.generation, a.probe = gate.Generation, gate.Probe
-	a.cold = a.probe != uuid.Nil && line.status.Cold
-	a.jobType, _ = l.cfg.Types.Lookup(job.Type)
+	l.todo = append(l.todo, attempts...)
 	l.mu.Unlock()
-	a.permit = l.spend(a)
-	l.work.Go(func() {
-		end := l.try(a)
-		l.recorder.record(end)
-		l.release(a)
-		if end.State == queue.Delayed && end.Delay < promptDelay {
-			time.AfterFunc(end.Delay, func() { nudge(l.due) })
-		}
-	})
+	for range attempts {
+		go l.run()
+	}
 }
 
-// release frees the attempt's slot. Its end has been written by now, so a slot is never free before its job is.
-func (l *life) release(a *attempt) {
+func (l *life) prepare(line *line, gate queue.Gate, jobs []queue.Claimed) []*attempt {
 	l.mu.Lock()
-	delete(l.running, a.lease())
-	l.free++
-	a.line.running--
-	if l.left[a.claim]--; l.left[a.claim] == 0 {
-		delete(l.left, a.claim)
-		l.done = append(l.done, a.claim)
+	defer l.mu.Unlock()
+	attempts := make([]*attempt, len(jobs))
+	for i, job := range jobs {
+		a := l.running[queue.Lease{JobID: job.ID, Lease: job.Lease}]
+		a.generation, a.probe = gate.Generation, gate.Probe
+		a.cold = a.probe != uuid.Nil && line.status.Cold
+		a.jobType, _ = l.cfg.Types.Lookup(job.Type)
+		attempts[i] = a
+	}
+	return attempts
+}
+
+// run makes calls while there are any to make. There is one of it for each call; but where handlers take next to no time,
+// the first ones do the work of the others.
+func (l *life) run() {
+	for a := l.next(); a != nil; a = l.next() {
+		l.recorder.record(l.try(a), a)
+	}
+}
+
+func (l *life) next() *attempt {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.todo) == 0 {
+		l.todo = nil
+		return nil
+	}
+	a := l.todo[0]
+	l.todo = l.todo[1:]
+	return a
+}
+
+// release frees attempts' slots. Their ends have been written by now, so a slot is never free before its job is.
+func (l *life) release(ended []pending) {
+	l.mu.Lock()
+	for _, p := range ended {
+		a := p.attempt
+		delete(l.running, a.lease())
+		l.free++
+		a.line.running--
+		if l.left[a.claim]--; l.left[a.claim] == 0 {
+			delete(l.left, a.claim)
+			l.done = append(l.done, a.claim)
+		}
 	}
 	l.mu.Unlock()
 	nudge(l.wake)
+	for _, p := range ended {
+		if p.end.State == queue.Delayed && p.end.Delay < promptDelay {
+			time.AfterFunc(p.end.Delay, func() { nudge(l.due) })
+		}
+		l.work.Done()
+	}
 }
 
 // cancel aborts the attempt of a job that was cancelled.
@@ -106,7 +145,7 @@ func (l *life) try(a *attempt) queue.End {
 	l.begins(a)
 	result, err := l.call(ctx, l.handlers[a.job.Type], Job{
 		ID: a.job.ID, Tenant: a.job.Tenant, Type: a.job.Type, Upstream: value(a.job.Upstream), Payload: a.job.Payload,
-		Attempt: a.job.Attempts + 1, CallID: fmt.Sprintf("%s/%d", a.job.ID, a.job.Lease),
+		Attempt: a.job.Attempts + 1, CallID: a.job.ID.String() + "/" + strconv.FormatInt(a.job.Lease, 10),
 		started: func(s llm.Start) { l.started(a, s) },
 	})
 	end := l.judge(a, result, err, context.Cause(ctx))
@@ -128,6 +167,9 @@ func (l *life) begins(a *attempt) {
 // misfit ends an attempt whose request asks for more than the whole limit, before it is sent: no wait would help it. What
 // its characters come to is not known well enough for that: the data of a picture is text too.
 func (l *life) misfit(a *attempt) (end queue.End, never bool) {
+	if !a.line.paced {
+		return end, false
+	}
 	l.mu.Lock()
 	misfit, fits := a.line.status.Fits(a.cost.Most)
 	l.mu.Unlock()

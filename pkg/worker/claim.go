@@ -85,9 +85,7 @@ func (l *life) claimLine(ctx context.Context, line *line, n int) (progress bool)
 		line.hot = true
 		l.mu.Unlock()
 	}
-	for _, job := range jobs {
-		l.start(line, job, gate)
-	}
+	l.start(line, gate, jobs...)
 	return len(jobs) > 0
 }
 
@@ -134,7 +132,7 @@ func (l *life) claimProbe(ctx context.Context, line *line) (started bool) {
 	if err := l.upstreams.Took(ctx, line.name, l.id, probe, jobs[0].ID); err != nil {
 		l.log.Warn("could not note the probe's job", "upstream", line.name, "error", err)
 	}
-	l.start(line, jobs[0], gate)
+	l.start(line, gate, jobs...)
 	return true
 }
 

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/sluicedev/sluice/pkg/breaker"
 	"github.com/sluicedev/sluice/pkg/jobtype"
@@ -134,35 +136,41 @@ type narrow struct {
 	refused int
 }
 
-func (d *narrow) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
-	if ids, ok := args[1].([]uuid.UUID); ok && strings.Contains(sql, "update attempts") && len(ids) > 1 {
-		d.refused++
-		return nil, fmt.Errorf("%d ends take too long: %w", len(ids), context.DeadlineExceeded)
+func (d *narrow) SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults {
+	for _, q := range batch.QueuedQueries {
+		if strings.Contains(q.SQL, "update attempts") && len(q.Arguments[1].(pgtype.FlatArray[pgtype.UUID])) > 1 {
+			d.refused++
+			return refusedBatch{err: fmt.Errorf("these ends take too long: %w", context.DeadlineExceeded)}
+		}
 	}
-	return d.DB.Query(ctx, sql, args...)
+	return d.DB.SendBatch(ctx, batch)
 }
+
+// refusedBatch is the answer to a batch that was not taken.
+type refusedBatch struct {
+	pgx.BatchResults
+	err error
+}
+
+func (r refusedBatch) Exec() (pgconn.CommandTag, error) { return pgconn.CommandTag{}, r.err }
+func (r refusedBatch) Close() error                     { return r.err }
 
 func TestABatchThatIsTooMuchIsWrittenInPieces(t *testing.T) {
 	t.Parallel()
 	db := &narrow{}
 	l := newCrew(t, func(inner pg.DB) pg.DB { db.DB = inner; return db })
-	var calls sync.WaitGroup
 	for range 8 {
 		a := failing(l)
-		calls.Go(func() {
-			end := interrupted("")
-			end.JobID, end.Lease = a.job.ID, a.job.Lease
-			l.recorder.record(end)
-		})
-	}
-	for l.recorder.waiting() < 8 {
-		time.Sleep(time.Millisecond) // between two looks
+		end := interrupted("")
+		end.JobID, end.Lease = a.job.ID, a.job.Lease
+		l.work.Add(1)
+		l.recorder.record(end, a)
 	}
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	var recorder sync.WaitGroup
 	recorder.Go(func() { l.recorder.run(ctx) })
-	calls.Wait()
+	l.work.Wait()
 	stop()
 	recorder.Wait()
 	if db.refused == 0 {
@@ -170,18 +178,12 @@ func TestABatchThatIsTooMuchIsWrittenInPieces(t *testing.T) {
 	}
 }
 
-func (r *recorder) waiting() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.queue)
-}
-
 func TestABatchIsBoundedInJobsAndBytes(t *testing.T) {
 	t.Parallel()
 	r := newRecorder(&life{})
 	add := func(n, size int) {
 		for range n {
-			r.queue = append(r.queue, &pending{end: queue.End{Result: make([]byte, size)}})
+			r.queue = append(r.queue, pending{end: queue.End{Result: make([]byte, size)}})
 		}
 	}
 	add(recordJobs+1, 1)

@@ -123,6 +123,27 @@ func (d slowReply) QueryRow(ctx context.Context, sql string, args ...any) pgx.Ro
 	return onlyRow{rows, err}
 }
 
+func (d slowReply) SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults {
+	return slowResults{d.DB.SendBatch(ctx, batch), batch.QueuedQueries, d.executed}
+}
+
+// slowResults are of a batch, which is executed when they are closed.
+type slowResults struct {
+	pgx.BatchResults
+	queries  []*pgx.QueuedQuery
+	executed func(sql string) error
+}
+
+func (r slowResults) Close() error {
+	err := r.BatchResults.Close()
+	for _, q := range r.queries {
+		if err == nil {
+			err = r.executed(q.SQL)
+		}
+	}
+	return err
+}
+
 // onlyRow is the first of some rows.
 type onlyRow struct {
 	rows pgx.Rows

@@ -13,7 +13,7 @@ import (
 
 // Bounds of one statement that writes ends.
 const (
-	recordJobs  = 256
+	recordJobs  = 512
 	recordBytes = 8 << 20
 	recordPause = 200 * time.Millisecond // after a statement that failed
 )
@@ -24,34 +24,43 @@ type recorder struct {
 	life *life
 	wake chan struct{}
 
-	mu    sync.Mutex
-	queue []*pending
-	limit int // jobs in the next statement
+	mu     sync.Mutex
+	queue  []pending
+	limit  int  // jobs in the next statement
+	closed bool // what comes now is not written any more
 }
 
+// pending is an end that is not written yet.
 type pending struct {
 	end     queue.End
-	written chan struct{}
+	attempt *attempt
 }
 
 func newRecorder(l *life) *recorder {
 	return &recorder{life: l, wake: make(chan struct{}, 1), limit: recordJobs}
 }
 
-// record returns when the end is written, or given up.
-func (r *recorder) record(end queue.End) {
-	p := &pending{end: end, written: make(chan struct{})}
+// record has an end written. The attempt is released when it is, or when that is given up.
+func (r *recorder) record(end queue.End, a *attempt) {
+	p := pending{end, a}
 	r.mu.Lock()
-	r.queue = append(r.queue, p)
-	r.mu.Unlock()
-	nudge(r.wake)
-	select {
-	case <-p.written:
-	case <-r.life.records.Done():
+	closed := r.closed
+	if !closed {
+		r.queue = append(r.queue, p)
 	}
+	r.mu.Unlock()
+	if closed {
+		r.life.release([]pending{p})
+		return
+	}
+	nudge(r.wake)
 }
 
 func (r *recorder) run(ctx context.Context) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer r.close()
+	context.AfterFunc(r.life.records, stop)
 	for {
 		select {
 		case <-ctx.Done():
@@ -70,7 +79,16 @@ func (r *recorder) run(ctx context.Context) {
 	}
 }
 
-func (r *recorder) take() []*pending {
+// close releases what could not be written; rescue has to find it.
+func (r *recorder) close() {
+	r.mu.Lock()
+	left := r.queue
+	r.queue, r.closed = nil, true
+	r.mu.Unlock()
+	r.life.release(left)
+}
+
+func (r *recorder) take() []pending {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n, bytes := 0, 0
@@ -85,14 +103,14 @@ func (r *recorder) take() []*pending {
 
 // putBack has a batch written again, in smaller pieces: one that is too much for its time would be so for ever. To repeat
 // it after an unclear failure is safe: the fence lets the second one through to nothing.
-func (r *recorder) putBack(batch []*pending) {
+func (r *recorder) putBack(batch []pending) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.queue = slices.Insert(r.queue, 0, batch...)
 	r.limit = max(1, len(batch)/2)
 }
 
-func (r *recorder) write(ctx context.Context, batch []*pending) error {
+func (r *recorder) write(ctx context.Context, batch []pending) error {
 	ends := make([]queue.End, len(batch))
 	for i, p := range batch {
 		ends[i] = p.end
@@ -106,9 +124,7 @@ func (r *recorder) write(ctx context.Context, batch []*pending) error {
 	if late := len(ends) - len(held); late > 0 {
 		r.life.log.Info("some ends came too late: those jobs were cancelled, or taken by others", "jobs", late)
 	}
-	for _, p := range batch {
-		close(p.written)
-	}
+	r.life.release(batch)
 	r.mu.Lock()
 	r.limit = min(2*r.limit, recordJobs)
 	r.mu.Unlock()

@@ -22,7 +22,7 @@ import (
 
 // Limits and rhythms that no setting changes.
 const (
-	maxClaim       = 100                   // jobs in one claim
+	maxClaim       = 500                   // jobs in one claim
 	tickEvery      = time.Second           // breakers, cancels, upkeep
 	beatEvery      = time.Second           // at most; a fifth of DeathAfter if that is less
 	guardEvery     = time.Second           // looks at the others' beats, at most; a tenth of DeathAfter if that is less
@@ -144,6 +144,9 @@ func newID() string {
 
 // pause waits; false: ctx ended first.
 func pause(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
