@@ -28,16 +28,16 @@ type life struct {
 	drop    context.CancelCauseFunc
 	records context.Context // of what is written about calls; ends when that is given up
 	giveUp  context.CancelFunc
-	wake    chan struct{} // the claimer has something to look at
-	soon    chan struct{} // the ticker has something to do before its time
-	due     chan struct{} // a delayed job has fallen due
+	wake    chan struct{}  // the claimer has something to look at
+	soon    chan struct{}  // the ticker has something to do before its time
+	due     chan struct{}  // a delayed job has fallen due
 	work    sync.WaitGroup // attempts whose ends are not written
 
 	mu        sync.Mutex
 	lines     map[string]*line
 	free      int // slots
 	running   map[queue.Lease]*attempt
-	todo      []*attempt // of them, calls that nobody has begun to make
+	todo      []*attempt              // of them, calls that nobody has begun to make
 	left      map[uuid.UUID]int       // jobs of a claim that have not ended
 	done      []uuid.UUID             // claims whose jobs have all ended
 	unclear   map[uuid.UUID]time.Time // claims whose reply was lost, and when
