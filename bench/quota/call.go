@@ -61,15 +61,3 @@ const maxSpread = time.Minute
 func limited(retryAfter time.Duration, strikes int) time.Duration {
 	return retryAfter + time.Duration(rand.Float64()*min(math.Pow(2, float64(strikes)), maxSpread.Seconds())*float64(time.Second))
 }
-
-// sleep is false when ctx ended first.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}

@@ -18,7 +18,7 @@ type place struct {
 	run      string // a name for the run, good for a database
 	baseURL  string // of the provider
 	parked   string // base URL of a second upstream's provider; "": there is none
-	postgres *postgres
+	postgres postgres
 	slots    int // calls in flight at most, of all its processes together
 }
 

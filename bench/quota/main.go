@@ -17,6 +17,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/sluicedev/sluice/bench/rig"
 )
 
 func main() {
@@ -101,30 +103,34 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 		return err
 	}
 	fmt.Fprintln(progress, "building Sluice, starting a private PostgreSQL")
-	programs, remove, err := build(ctx)
+	dir, remove, err := rig.Build(ctx, "./cmd/api", "./cmd/worker")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	server, err := startPostgres(ctx)
+	programs, err := programs{dir: dir}.configured("config", sluiceConfig)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, server.close()) }()
+	server, err := rig.StartPostgres(ctx, maxConnections, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.Close()) }()
 
-	before := load()
-	records, err := raceAll(ctx, o, programs, server, progress)
+	before := rig.Load()
+	records, err := raceAll(ctx, o, programs, postgres{server}, progress)
 	if err != nil {
 		return err
 	}
-	conditions := conditionsOf(o, server, before)
+	conditions := conditionsOf(o, postgres{server}, before)
 	fmt.Fprintf(out, "%s\n\n", conditions)
-	writeText(out, rows(records))
+	table(records).Text(out)
 	return write(ctx, o, conditions, records, progress)
 }
 
 // raceAll runs all chosen contenders through all chosen scenarios.
-func raceAll(ctx context.Context, o options, programs programs, server *postgres, progress io.Writer) (all []record, err error) {
+func raceAll(ctx context.Context, o options, programs programs, server postgres, progress io.Writer) (all []record, err error) {
 	chosen := slices.DeleteFunc(contenders(programs, o.scale), func(c contender) bool { return !o.contender.MatchString(c.name()) })
 	list := slices.DeleteFunc(scenarios(o.scale), func(sc scenario) bool { return !o.scenario.MatchString(sc.name) })
 	groups := groups(o, list, chosen)
@@ -183,7 +189,7 @@ func trials(scenarios []scenario, contenders []contender, seed uint64) (list []*
 }
 
 // conditionsOf says what the figures hold for.
-func conditionsOf(o options, server *postgres, load string) string {
+func conditionsOf(o options, server postgres, load string) string {
 	s := o.scale
 	crowd := "all contenders of a scenario"
 	if o.together > 0 {
@@ -206,44 +212,23 @@ func (o outages) String() string {
 	return strings.Join(parts, ", ")
 }
 
-// load is the machine's load average of the last minute: what else runs takes from everybody's figures.
-func load() string {
-	file, err := os.ReadFile("/proc/loadavg")
-	if err != nil {
-		return "unknown"
-	}
-	last, _, _ := strings.Cut(string(file), " ")
-	return last
-}
-
 // write leaves what was asked for in files.
 func write(ctx context.Context, o options, conditions string, records []record, progress io.Writer) error {
 	picture := plot(slices.DeleteFunc(slices.Clone(records), func(r record) bool { return r.up == 0 }))
 	if o.plot != "" {
-		if err := save(o.plot, picture, progress); err != nil {
+		if err := rig.Save(o.plot, picture, progress); err != nil {
 			return err
 		}
 	}
 	if !o.write {
 		return nil
 	}
-	root, err := root(ctx)
+	root, err := rig.Root(ctx)
 	if err != nil {
 		return err
 	}
 	page := filepath.Join(root, "docs", o.scale.page)
-	return errors.Join(save(page+".md", o.scale.markdown(conditions, records), progress), save(page+".svg", picture, progress))
-}
-
-func save(path string, content []byte, progress io.Writer) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		return err
-	}
-	if err := os.WriteFile(path, content, 0o644); err != nil {
-		return err
-	}
-	fmt.Fprintln(progress, "wrote", path)
-	return nil
+	return errors.Join(rig.Save(page+".md", o.scale.markdown(conditions, records), progress), rig.Save(page+".svg", picture, progress))
 }
 
 // markdown is the page with the results.
@@ -251,7 +236,7 @@ func (s scale) markdown(conditions string, records []record) []byte {
 	var b bytes.Buffer
 	fmt.Fprintf(&b, "# %s\n\nBy `%s` in `bench/`; its package comment says what each figure means and what it does not show.\n\n%s.\n\n",
 		s.title, s.command, conditions)
-	writeMarkdown(&b, rows(records))
+	table(records).Markdown(&b)
 	fmt.Fprintf(&b, "\n![Calls per second through an outage](%s.svg)\n", s.page)
 	return b.Bytes()
 }

@@ -217,7 +217,7 @@ func TestTableIsAligned(t *testing.T) {
 			books: &books{updates: 8, hot: 7, opened: new(time.Now()), charged: 3}},
 	}
 	var b strings.Builder
-	writeText(&b, rows(records))
+	table(records).Text(&b)
 	lines := strings.Split(strings.TrimRight(b.String(), "\n"), "\n")
 	heading := lines[0]
 	for _, c := range []struct{ column, cell string }{{"failed", "12345678"}, {"quota tx", "1.50"}, {"HOT %", "87.5"}, {"charged", "3"}, {"charged", "-"}} {

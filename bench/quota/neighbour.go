@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/sluicedev/sluice/bench/rig"
 )
 
 const (
@@ -60,7 +62,7 @@ func neighbour(ctx context.Context, baseURL string, since time.Time, at []time.D
 	var calls sync.WaitGroup
 	defer calls.Wait()
 	for i, d := range at {
-		if !sleep(ctx, time.Until(since.Add(d))) {
+		if !rig.Pause(ctx, time.Until(since.Add(d))) {
 			return
 		}
 		calls.Go(func() {

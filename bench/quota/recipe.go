@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sluicedev/sluice/bench/rig"
 )
 
 // recipe is what everybody writes first: pop, call, on a 429 wait Retry-After plus full jitter. Nothing is shared between
@@ -106,7 +108,7 @@ func (p *recipeProcess) do(ctx context.Context, j job) bool {
 		default:
 			return true
 		}
-		if !sleep(ctx, wait) {
+		if !rig.Pause(ctx, wait) {
 			return false
 		}
 	}
@@ -129,7 +131,7 @@ func (b *recipeBreaker) pass(ctx context.Context) (generation int, ok bool) {
 		if wait == 0 {
 			return generation, ctx.Err() == nil
 		}
-		if !sleep(ctx, wait) {
+		if !rig.Pause(ctx, wait) {
 			return 0, false
 		}
 	}

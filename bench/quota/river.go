@@ -28,7 +28,7 @@ const (
 func (c snoozer) name() string { return c.of("river") }
 
 func (c snoozer) start(ctx context.Context, at place) (fleet, error) {
-	url, err := at.postgres.create(ctx, at.run, riverSchema)
+	url, err := at.postgres.Create(ctx, at.run, riverSchema)
 	if err != nil {
 		return nil, err
 	}

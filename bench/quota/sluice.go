@@ -5,12 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/sluicedev/sluice/bench/rig"
 )
 
 // sluice is a fleet of real workers. It is used only through what is public: the environment, enqueue_job() and tables.
@@ -34,7 +37,7 @@ func (s sluice) start(ctx context.Context, at place) (fleet, error) {
 			return nil, err
 		}
 	}
-	url, err := at.postgres.create(ctx, at.run, s.programs.migrate)
+	url, err := at.postgres.Create(ctx, at.run, s.programs.migrate)
 	if err != nil {
 		return nil, err
 	}
@@ -44,9 +47,11 @@ func (s sluice) start(ctx context.Context, at place) (fleet, error) {
 	}
 	f := &sluiceFleet{at: at, db: pool}
 	for range s.processes {
-		w, err := startWorker(filepath.Join(s.programs.dir, "worker"), s.programs.environ(url,
+		cmd := exec.Command(filepath.Join(s.programs.dir, "worker"))
+		cmd.Env = s.programs.environ(url,
 			"OPENAI_API_KEY=sk-bench", "SECOND_API_KEY=sk-bench", "OPENAI_BASE_URL="+at.baseURL,
-			"SLUICE_CONCURRENCY="+strconv.Itoa(at.slots/int(s.processes)), "SLUICE_UPSTREAM_SHARE=1", "SLUICE_DRAIN_LIMIT=0s"))
+			"SLUICE_CONCURRENCY="+strconv.Itoa(at.slots/int(s.processes)), "SLUICE_UPSTREAM_SHARE=1", "SLUICE_DRAIN_LIMIT=0s")
+		w, err := rig.Start(cmd)
 		if err != nil {
 			return nil, errors.Join(err, f.stop())
 		}
@@ -61,7 +66,7 @@ func (s sluice) start(ctx context.Context, at place) (fleet, error) {
 type sluiceFleet struct {
 	at        place
 	db        *pgxpool.Pool
-	processes []*process
+	processes []*rig.Process
 }
 
 // ready waits until every worker has joined, which is after the types were written.
@@ -78,7 +83,7 @@ func (f *sluiceFleet) ready(ctx context.Context) error {
 		if err := f.alive(); err != nil {
 			return err
 		}
-		if !sleep(ctx, 20*time.Millisecond) { // between two looks from outside: other processes give no event
+		if !rig.Pause(ctx, 20*time.Millisecond) { // between two looks from outside: other processes give no event
 			return fmt.Errorf("wait for workers: %d of %d have joined: %w", joined, len(f.processes), ctx.Err())
 		}
 	}
@@ -87,8 +92,8 @@ func (f *sluiceFleet) ready(ctx context.Context) error {
 func (f *sluiceFleet) alive() error {
 	for _, p := range f.processes {
 		select {
-		case <-p.ended:
-			return fmt.Errorf("a worker ended (%v); its last words:\n%s", p.exit, p.words.String())
+		case <-p.Ended():
+			return fmt.Errorf("a worker ended (%v); its last words:\n%s", p.Exit(), p.LastWords())
 		default:
 		}
 	}
@@ -125,7 +130,7 @@ func (f *sluiceFleet) park(ctx context.Context, jobs int) error {
 		if err := f.db.QueryRow(ctx, isParkedSQL, parkedLine).Scan(&isParked); err != nil {
 			return fmt.Errorf("wait until %s takes no calls: %w", parkedLine, err)
 		}
-		sleep(ctx, 20*time.Millisecond) // between two looks from outside
+		rig.Pause(ctx, 20*time.Millisecond) // between two looks from outside
 	}
 	return nil
 }
@@ -151,7 +156,7 @@ func (f *sluiceFleet) books(ctx context.Context) (books, error) {
 func (f *sluiceFleet) stop() error {
 	var all sync.WaitGroup
 	for _, p := range f.processes {
-		all.Go(func() { p.stop(sluiceStop) })
+		all.Go(func() { p.Stop(sluiceStop) })
 	}
 	all.Wait()
 	f.db.Close()

@@ -2,11 +2,10 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"slices"
-	"strings"
 	"time"
-	"unicode/utf8"
+
+	"github.com/sluicedev/sluice/bench/rig"
 )
 
 var columns = []string{"scenario", "contender", "calls", "admitted", "used %", "left %", "lost %", "used, steady %", "429s", "neighbour 429s",
@@ -74,47 +73,7 @@ func seconds(d time.Duration, happened bool) string {
 	return text
 }
 
-// leftAligned are the columns of names; the others are numbers.
-const leftAligned = 2
-
-// writeText writes an aligned table, with a line between scenarios.
-func writeText(w io.Writer, rows [][]string) {
-	widths := widths(rows)
-	line := func(row []string) {
-		var b strings.Builder
-		for i, cell := range row {
-			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
-			if i < leftAligned {
-				b.WriteString(cell + pad + "  ")
-			} else {
-				b.WriteString(pad + cell + "  ")
-			}
-		}
-		fmt.Fprintln(w, strings.TrimRight(b.String(), " "))
-	}
-	line(columns)
-	for i, row := range rows {
-		if i == 0 || row[0] != rows[i-1][0] {
-			fmt.Fprintln(w)
-		}
-		line(row)
-	}
-}
-
-func widths(rows [][]string) []int {
-	widths := make([]int, len(columns))
-	for _, row := range append([][]string{columns}, rows...) {
-		for i, cell := range row {
-			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
-		}
-	}
-	return widths
-}
-
-// writeMarkdown writes the same table.
-func writeMarkdown(w io.Writer, rows [][]string) {
-	fmt.Fprintf(w, "| %s |\n|%s%s\n", strings.Join(columns, " | "), strings.Repeat(" --- |", leftAligned), strings.Repeat(" ---: |", len(columns)-leftAligned))
-	for _, row := range rows {
-		fmt.Fprintf(w, "| %s |\n", strings.Join(row, " | "))
-	}
+// table is of all records.
+func table(records []record) rig.Table {
+	return rig.Table{Columns: columns, Names: 2, Rows: rows(records)}
 }

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sluicedev/sluice/bench/rig"
 	"github.com/sluicedev/sluice/pkg/llm/llmtest"
 )
 
@@ -46,7 +47,7 @@ type record struct {
 }
 
 // race runs trials at the same time. What it starts has ended when it returns.
-func race(ctx context.Context, trials []*trial, p *postgres) (records []record, err error) {
+func race(ctx context.Context, trials []*trial, p postgres) (records []record, err error) {
 	defer func() { err = errors.Join(err, each(trials, func(_ int, t *trial) error { return t.stop() })) }()
 	if err := each(trials, func(_ int, t *trial) error { return t.start(ctx, p) }); err != nil {
 		return nil, err
@@ -77,7 +78,7 @@ func each(trials []*trial, do func(int, *trial) error) error {
 	return errors.Join(errs...)
 }
 
-func (t *trial) start(ctx context.Context, p *postgres) (err error) {
+func (t *trial) start(ctx context.Context, p postgres) (err error) {
 	t.origin = time.Now()
 	t.provider, err = llmtest.Listen("127.0.0.1:0", llmtest.WithScript(t.scenario.script), llmtest.WithSeed(t.seed), llmtest.MaxCalls(maxLog))
 	if err != nil {
@@ -174,7 +175,7 @@ func (t *trial) spend(ctx context.Context, rec *record) error {
 		calls := t.scenario.neighbour(t.scenario, t.seed)
 		running.Go(func() { neighbour(ctx, t.provider.BaseURL(), t.origin.Add(rec.from), calls) })
 	}
-	at := func(d time.Duration) { sleep(ctx, rec.from+d-t.now()) }
+	at := func(d time.Duration) { rig.Pause(ctx, rec.from+d-t.now()) }
 	if t.scenario.up == 0 {
 		at(t.scenario.settling())
 		rec.settled, rec.stock = t.now(), t.level()
