@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"regexp"
+	"syscall"
+
+	"github.com/sluicedev/sluice/bench/rig"
+)
+
+func main() {
+	played, err := play()
+	if !played {
+		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		err = run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	}
+	if err != nil && !errors.Is(err, flag.ErrHelp) {
+		fmt.Fprintln(os.Stderr, "speed:", err)
+		os.Exit(1)
+	}
+}
+
+// options are what a person may choose.
+type options struct {
+	scale
+	part, test, contender *regexp.Regexp // only those
+}
+
+func parse(args []string, help io.Writer) (o options, err error) {
+	flags := flag.NewFlagSet("speed", flag.ContinueOnError)
+	flags.SetOutput(help)
+	small := flags.Bool("quick", false, "run everything once and small, to see that it works; the figures mean nothing")
+	pattern := func(name, usage string) func() *regexp.Regexp {
+		text := flags.String(name, "", usage)
+		return func() *regexp.Regexp {
+			var re *regexp.Regexp
+			if re, err = regexp.Compile(*text); err != nil {
+				err = fmt.Errorf("-%s: %w", name, err)
+			}
+			return re
+		}
+	}
+	part := pattern("only", "only parts whose name matches this `regexp`")
+	test := pattern("test", "only tests of a part whose name matches this `regexp`")
+	contender := pattern("contender", "only contenders whose name matches this `regexp`")
+	jobs := flags.Int("jobs", 0, "`n` jobs in a drain (100000)")
+	repeat := flags.Int("repeat", 0, "`n` trials of everything (3)")
+	if err := flags.Parse(args); err != nil {
+		return o, err
+	}
+	if flags.NArg() > 0 {
+		return o, fmt.Errorf("unknown argument %q: all settings are flags, see -help", flags.Arg(0))
+	}
+	o.scale = full
+	if *small {
+		o.scale = quick
+	}
+	if *jobs > 0 {
+		o.jobs = *jobs
+	}
+	if *repeat > 0 {
+		o.trials = *repeat
+	}
+	for _, p := range []struct {
+		of *(*regexp.Regexp)
+		to func() *regexp.Regexp
+	}{{&o.part, part}, {&o.test, test}, {&o.contender, contender}} {
+		if *p.of = p.to(); err != nil {
+			return o, err
+		}
+	}
+	return o, nil
+}
+
+// scale is how large everything is.
+type scale struct {
+	trials int
+	jobs   int // in a drain
+}
+
+var (
+	full  = scale{trials: 3, jobs: 100_000}
+	quick = scale{trials: 1, jobs: 2_000}
+)
+
+// bench is one run of the benchmark.
+type bench struct {
+	options
+	server   *rig.Postgres
+	progress io.Writer
+	rows     []*row
+
+	databases int // made so far
+}
+
+// The server's settings: the machine's memory for its buffers, and no checkpoint but ours.
+const maxConnections = 400
+
+var settings = map[string]string{
+	"shared_buffers": "1GB", "max_wal_size": "8GB", "checkpoint_timeout": "30min",
+	"pg_stat_statements.track": "none", // but where it is asked for
+}
+
+func run(ctx context.Context, args []string, out, progress io.Writer) (err error) {
+	o, err := parse(args, progress)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(progress, "starting a private PostgreSQL")
+	server, err := rig.StartPostgres(ctx, maxConnections, settings)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, server.Close()) }()
+	b := &bench{options: o, server: server, progress: progress}
+	for _, p := range parts {
+		if !o.part.MatchString(p.name) {
+			continue
+		}
+		if err := p.run(b, ctx); err != nil {
+			return fmt.Errorf("%s: %w", p.name, err)
+		}
+	}
+	b.print(out)
+	return nil
+}
+
+// part is a chapter of the benchmark.
+type part struct {
+	name    string
+	run     func(*bench, context.Context) error
+	columns []figure // the range of the first is told
+}
+
+var parts = []part{
+	{"drain", (*bench).drains, []figure{jobRate, postgresCPU, workerCPU, walBytes, commitCount}},
+}
+
+// print writes a table for each part.
+func (b *bench) print(out io.Writer) {
+	for _, p := range parts {
+		if table := b.table(p); len(table.Rows) > 0 {
+			fmt.Fprintln(out)
+			table.Text(out)
+		}
+	}
+}
+
+func (b *bench) table(p part) rig.Table {
+	t := rig.Table{Columns: []string{p.name, "contender", p.columns[0].name, "range"}, Names: 2}
+	for _, f := range p.columns[1:] {
+		t.Columns = append(t.Columns, f.name)
+	}
+	for _, r := range b.rows {
+		if r.part != p.name {
+			continue
+		}
+		cells := []string{r.test, r.contender, r.cell(p.columns[0]), r.spread(p.columns[0])}
+		for _, f := range p.columns[1:] {
+			cells = append(cells, r.cell(f))
+		}
+		t.Rows = append(t.Rows, cells)
+	}
+	return t
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"os"
+	"os/exec"
+	"slices"
+	"time"
+
+	"github.com/sluicedev/sluice/pkg/jobtype"
+	"github.com/sluicedev/sluice/pkg/pg"
+	"github.com/sluicedev/sluice/pkg/queue"
+	"github.com/sluicedev/sluice/pkg/upstream"
+	"github.com/sluicedev/sluice/pkg/worker"
+)
+
+// sluice is a worker of pkg/worker with a handler of one's own.
+type sluice struct {
+	title string
+	job   jobtype.Type
+}
+
+// The types of job. One names an upstream, which is then paced by whatever limit it shows: here, none.
+var (
+	plainType   = customType("plain", "")
+	pacedType   = customType("paced", "quick")
+	sluiceSet   = must(jobtype.NewSet(plainType, pacedType))
+	sluicePlain = sluice{"sluice", plainType}
+	sluicePaced = sluice{"sluice paced", pacedType}
+)
+
+func customType(name, of string) jobtype.Type {
+	t := jobtype.Type{Name: name, Custom: true, Priority: jobtype.DefaultPriority, MaxAttempts: jobtype.DefaultAttempts, Timeout: time.Minute}
+	if of != "" {
+		t.Upstream, t.Model = of, "model"
+	}
+	return t
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// What a Sluice worker of a drain is told; connections are those of bin/worker.
+const (
+	sluiceConcurrency = 2000
+	sluiceConns       = 8
+	sluicePulse       = 2
+)
+
+func (s sluice) name() string { return s.title }
+
+func (sluice) portion(jobs int) int { return jobs }
+
+func (s sluice) schema(ctx context.Context, url string) error {
+	if err := pg.Migrate(ctx, url, quiet); err != nil {
+		return err
+	}
+	db, err := pg.Open(ctx, url, pg.Options{})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	return queue.New(db, sluiceSet).Sync(ctx, 1, quiet)
+}
+
+func (s sluice) fill(ctx context.Context, url string, l load) error {
+	db, err := pg.Open(ctx, url, pg.Options{})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	q := queue.New(db, sluiceSet)
+	jobs := make([]queue.NewJob, l.jobs)
+	for i := range jobs {
+		jobs[i] = queue.NewJob{Type: s.job.Name, Payload: json.RawMessage(payload(i, l.payload))}
+	}
+	for batch := range slices.Chunk(jobs, queue.MaxBatch) {
+		if _, err := q.Enqueue(ctx, batch...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (sluice) leftSQL() string {
+	return `select exists (select from (select state from jobs order by id desc limit $1) newest where state <> 'done')`
+}
+
+type sluiceSpec struct {
+	URL    string
+	Type   string
+	Result int
+}
+
+func (s sluice) worker(url string, l load) (*exec.Cmd, error) {
+	return self("sluice worker", sluiceSpec{URL: url, Type: s.job.Name, Result: l.result})
+}
+
+// quiet drops logs: the figures come from elsewhere.
+var quiet = slog.New(slog.DiscardHandler)
+
+// sluiceWorker is the process: what cmd/worker is, with a handler of its own.
+func sluiceWorker(ctx context.Context, spec []byte, parent parent) error {
+	var s sluiceSpec
+	if err := json.Unmarshal(spec, &s); err != nil {
+		return err
+	}
+	db, err := pg.Open(ctx, s.URL, pg.Options{MaxConns: sluiceConns, AppName: "sluice-worker"})
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	pulse, err := pg.Open(ctx, s.URL, pg.Options{MaxConns: sluicePulse, AppName: "sluice-pulse"})
+	if err != nil {
+		return err
+	}
+	defer pulse.Close()
+	w := worker.New(db, pulse, upstream.New(db), worker.Config{
+		Types: sluiceSet, Concurrency: sluiceConcurrency, DeathAfter: 30 * time.Second, Share: 1, ListenURL: s.URL,
+		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	})
+	var t tally
+	w.Handle(s.Type, func(context.Context, worker.Job) (worker.Result, error) {
+		return worker.Result{OutputText: text(t.add(), s.Result)}, nil
+	})
+	go t.tell(ctx, parent.out)
+	if err := parent.ready(ctx); err != nil {
+		return err
+	}
+	return w.Run(ctx)
+}
