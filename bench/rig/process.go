@@ -1,7 +1,10 @@
 package rig
 
 import (
+	"context"
+	"fmt"
 	"os/exec"
+	"regexp"
 	"sync"
 	"syscall"
 	"time"
@@ -17,7 +20,7 @@ type Process struct {
 
 // Start starts a program. Its last words are kept, but for the output that the caller gave a writer of its own.
 func Start(cmd *exec.Cmd) (*Process, error) {
-	p := &Process{cmd: cmd, ended: make(chan struct{})}
+	p := &Process{cmd: cmd, words: lastWords{news: make(chan struct{}, 1)}, ended: make(chan struct{})}
 	if cmd.Stdout == nil {
 		cmd.Stdout = &p.words
 	}
@@ -53,6 +56,22 @@ func (p *Process) Exit() error {
 // LastWords is the end of what it wrote.
 func (p *Process) LastWords() string { return p.words.String() }
 
+// Find waits until the process has written something that matches, and returns the submatches. One caller at a time.
+func (p *Process) Find(ctx context.Context, pattern *regexp.Regexp) ([]string, error) {
+	for {
+		if found := pattern.FindStringSubmatch(p.LastWords()); found != nil {
+			return found, nil
+		}
+		select {
+		case <-p.words.news:
+		case <-p.ended:
+			return nil, fmt.Errorf("%s ended (%v); its last words:\n%s", p.cmd.Path, p.exit, p.LastWords())
+		case <-ctx.Done():
+			return nil, fmt.Errorf("%s has not said %v: %w; its last words:\n%s", p.cmd.Path, pattern, ctx.Err(), p.LastWords())
+		}
+	}
+}
+
 // Stop asks the process to end and kills it when patience is over.
 func (p *Process) Stop(patience time.Duration) {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // fails only if it has just ended
@@ -66,8 +85,9 @@ func (p *Process) Stop(patience time.Duration) {
 
 // lastWords keeps the end of a log.
 type lastWords struct {
-	mu  sync.Mutex
-	end []byte
+	mu   sync.Mutex
+	end  []byte
+	news chan struct{} // it has grown
 }
 
 const maxWords = 4 << 10
@@ -77,6 +97,10 @@ func (w *lastWords) Write(b []byte) (int, error) {
 	defer w.mu.Unlock()
 	w.end = append(w.end, b...)
 	w.end = w.end[max(0, len(w.end)-maxWords):]
+	select {
+	case w.news <- struct{}{}:
+	default: // is known already
+	}
 	return len(b), nil
 }
 

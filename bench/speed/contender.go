@@ -10,11 +10,9 @@ const bulk = 10_000
 
 // contender is a queue on Postgres.
 type contender interface {
-	name() string
+	tabled
 	// portion is how many of so many jobs it is given: less than all where they would take minutes.
 	portion(jobs int) int
-	// schema makes its tables in an empty database.
-	schema(ctx context.Context, url string) error
 	// fill hands over jobs that are ready to start, by the fastest way that it has.
 	fill(ctx context.Context, url string, l load) error
 	// worker is the command of a process that does such work. It tells what a crew listens to.
@@ -24,6 +22,6 @@ type contender interface {
 }
 
 // contenders are all that drain, in the order of the tables.
-func contenders() []contender {
+func (b *bench) contenders() []contender {
 	return []contender{sluicePlain, sluicePaced, riverFastest, riverDefaults}
 }

@@ -35,9 +35,6 @@ func (d drained) figures() figures {
 	}
 }
 
-// database is one that a contender has its tables in.
-type database struct{ name, url string }
-
 // drain hands over jobs and has them worked off by so many processes.
 func (b *bench) drain(ctx context.Context, c contender, at database, processes int, l load) (d drained, err error) {
 	if err := c.fill(ctx, at.url, l); err != nil {
@@ -130,27 +127,32 @@ func (r reading) since(before reading) reading {
 	return reading{at: r.at, postgres: r.postgres - before.postgres, workers: r.workers - before.workers, wal: r.wal - before.wal}
 }
 
-// drains are the drains of a queue that holds nothing else.
+// drains are those of a queue that holds nothing else.
 func (b *bench) drains(ctx context.Context) error {
 	for _, processes := range []int{1, 2, 4} {
-		err := repeat(ctx, b, "drain", count(processes, "process", "processes"), contenders(), func(ctx context.Context, c contender) (figures, error) {
-			return b.freshDrain(ctx, c, processes, lean(c.portion(b.jobs)))
-		})
-		if err != nil {
+		var entries []entry
+		for _, c := range b.contenders() {
+			entries = append(entries, b.freshDrain(count(processes, "process", "processes"), c, processes, lean(c.portion(b.jobs))))
+		}
+		if err := b.repeat(ctx, "drain", entries); err != nil {
 			return err
 		}
 	}
-	return nil
+	var entries []entry
+	for _, c := range b.contenders() {
+		entries = append(entries, b.freshDrain("2 processes, large", c, 2, large(c.portion(b.large))))
+	}
+	return b.repeat(ctx, "drain", entries)
 }
 
 // freshDrain is a drain in a database of its own.
-func (b *bench) freshDrain(ctx context.Context, c contender, processes int, l load) (got figures, err error) {
-	err = b.with(ctx, c, func(at database) error {
-		d, err := b.drain(ctx, c, at, processes, l)
-		got = d.figures()
-		return err
-	})
-	return got, err
+func (b *bench) freshDrain(test string, c contender, processes int, l load) entry {
+	return entry{test, c.name(), func(ctx context.Context) (figures, error) {
+		return b.fresh(ctx, c, func(at database) (figures, error) {
+			d, err := b.drain(ctx, c, at, processes, l)
+			return d.figures(), err
+		})
+	}}
 }
 
 func count(n int, one, more string) string {

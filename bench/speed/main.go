@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"regexp"
 	"syscall"
+	"time"
 
 	"github.com/sluicedev/sluice/bench/rig"
 )
@@ -83,16 +84,20 @@ func parse(args []string, help io.Writer) (o options, err error) {
 type scale struct {
 	trials int
 	jobs   int // in a drain
+	large  int // in a drain of large jobs
+
+	warm, span time.Duration // of enqueueing: not counted, counted
 }
 
 var (
-	full  = scale{trials: 3, jobs: 100_000}
-	quick = scale{trials: 1, jobs: 2_000}
+	full  = scale{trials: 3, jobs: 100_000, large: 20_000, warm: 500 * time.Millisecond, span: 5 * time.Second}
+	quick = scale{trials: 1, jobs: 2_000, large: 200, warm: 50 * time.Millisecond, span: 300 * time.Millisecond}
 )
 
 // bench is one run of the benchmark.
 type bench struct {
 	options
+	dir      string // of Sluice's programs
 	server   *rig.Postgres
 	progress io.Writer
 	rows     []*row
@@ -113,13 +118,18 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 	if err != nil {
 		return err
 	}
-	fmt.Fprintln(progress, "starting a private PostgreSQL")
+	fmt.Fprintln(progress, "building Sluice, starting a private PostgreSQL")
+	dir, remove, err := rig.Build(ctx, "./cmd/api", "./cmd/worker")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
 	server, err := rig.StartPostgres(ctx, maxConnections, settings)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, server.Close()) }()
-	b := &bench{options: o, server: server, progress: progress}
+	b := &bench{options: o, dir: dir, server: server, progress: progress}
 	for _, p := range parts {
 		if !o.part.MatchString(p.name) {
 			continue
@@ -140,6 +150,7 @@ type part struct {
 }
 
 var parts = []part{
+	{"enqueue", (*bench).enqueues, []figure{enqueueRate, answerP50, answerP99}},
 	{"drain", (*bench).drains, []figure{jobRate, postgresCPU, workerCPU, walBytes, commitCount}},
 }
 

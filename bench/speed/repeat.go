@@ -10,50 +10,69 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// named is whoever can be in a table.
-type named interface{ name() string }
+// entry is one contender in one test.
+type entry struct {
+	test, contender string
+	trial           func(context.Context) (figures, error)
+}
 
-// repeat makes one trial of each contender after the other, and all that again: what disturbs the machine for a while
+// repeat makes one trial of each entry after the other, and all that again: what disturbs the machine for a while
 // disturbs all of them.
-func repeat[C named](ctx context.Context, b *bench, part, test string, all []C, once func(context.Context, C) (figures, error)) error {
-	if !b.test.MatchString(test) {
-		return nil
-	}
+func (b *bench) repeat(ctx context.Context, part string, entries []entry) error {
 	var rows []*row
-	var chosen []C
-	for _, c := range all {
-		if b.contender.MatchString(c.name()) {
-			chosen = append(chosen, c)
-			rows = append(rows, &row{part: part, test: test, contender: c.name()})
-		}
-	}
-	for range b.trials {
-		for i, c := range chosen {
-			began := time.Now()
-			got, err := once(ctx, c)
-			if err != nil {
-				return fmt.Errorf("%s, %s: %w", test, c.name(), err)
-			}
-			rows[i].trials = append(rows[i].trials, got)
-			fmt.Fprintf(b.progress, "%s, %s, %s: %s in %.1f s\n", part, test, c.name(), got, time.Since(began).Seconds())
+	var chosen []entry
+	for _, e := range entries {
+		if b.test.MatchString(e.test) && b.contender.MatchString(e.contender) {
+			chosen = append(chosen, e)
+			rows = append(rows, &row{part: part, test: e.test, contender: e.contender})
 		}
 	}
 	b.rows = append(b.rows, rows...)
+	for range b.trials {
+		for i, e := range chosen {
+			began := time.Now()
+			got, err := e.trial(ctx)
+			if err != nil {
+				return fmt.Errorf("%s, %s: %w", e.test, e.contender, err)
+			}
+			rows[i].trials = append(rows[i].trials, got)
+			fmt.Fprintf(b.progress, "%s, %s, %s: %s in %.1f s\n", part, e.test, e.contender, got, time.Since(began).Seconds())
+		}
+	}
 	return nil
 }
 
-// with makes a database for a contender, and drops it afterwards.
-func (b *bench) with(ctx context.Context, c contender, use func(at database) error) (err error) {
+// tabled is whoever has tables.
+type tabled interface {
+	name() string
+	// schema makes its tables in an empty database.
+	schema(ctx context.Context, url string) error
+}
+
+// database is one that a contender has its tables in.
+type database struct{ name, url string }
+
+// create makes a database for a contender.
+func (b *bench) create(ctx context.Context, of tabled) (at database, err error) {
 	b.databases++
-	at := database{name: fmt.Sprintf("%s_%d", strings.Map(letters, c.name()), b.databases)}
-	if at.url, err = b.server.Create(ctx, at.name, c.schema); err != nil {
-		return err
+	at.name = fmt.Sprintf("%s_%d", strings.Map(letters, of.name()), b.databases)
+	at.url, err = b.server.Create(ctx, at.name, of.schema)
+	return at, err
+}
+
+func (b *bench) drop(ctx context.Context, at database) error {
+	_, err := b.server.Admin.Exec(context.WithoutCancel(ctx), `drop database `+pgx.Identifier{at.name}.Sanitize()+` with (force)`)
+	return err
+}
+
+// fresh makes a database for one trial.
+func (b *bench) fresh(ctx context.Context, of tabled, trial func(at database) (figures, error)) (got figures, err error) {
+	at, err := b.create(ctx, of)
+	if err != nil {
+		return nil, err
 	}
-	defer func() {
-		_, failed := b.server.Admin.Exec(context.WithoutCancel(ctx), `drop database `+pgx.Identifier{at.name}.Sanitize()+` with (force)`)
-		err = errors.Join(err, failed)
-	}()
-	return use(at)
+	defer func() { err = errors.Join(err, b.drop(ctx, at)) }()
+	return trial(at)
 }
 
 // letters leaves only those that need no escape in a URL.

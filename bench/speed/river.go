@@ -59,13 +59,13 @@ func (riverQueue) schema(ctx context.Context, url string) error {
 	return err
 }
 
-// riverPool is as large as River is given.
-func riverPool(ctx context.Context, url string) (*pgxpool.Pool, error) {
+// poolOf has so many connections at most.
+func poolOf(ctx context.Context, url string, conns int32) (*pgxpool.Pool, error) {
 	cfg, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		return nil, err
 	}
-	cfg.MaxConns = riverConns
+	cfg.MaxConns = conns
 	return pgxpool.NewWithConfig(ctx, cfg)
 }
 
@@ -75,7 +75,7 @@ func riverInserter(pool *pgxpool.Pool) (*river.Client[pgx.Tx], error) {
 }
 
 func (r riverQueue) fill(ctx context.Context, url string, l load) error {
-	pool, err := riverPool(ctx, url)
+	pool, err := poolOf(ctx, url, riverConns)
 	if err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func riverWorker(ctx context.Context, spec []byte, parent parent) error {
 	if err := json.Unmarshal(spec, &s); err != nil {
 		return err
 	}
-	pool, err := riverPool(ctx, s.URL)
+	pool, err := poolOf(ctx, s.URL, riverConns)
 	if err != nil {
 		return err
 	}

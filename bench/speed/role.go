@@ -26,6 +26,9 @@ type role func(ctx context.Context, spec []byte, parent parent) error
 var roles = map[string]role{
 	"sluice worker": sluiceWorker,
 	"river worker":  riverWorker,
+	"river bulk":    riverBulk,
+	"yardstick":     yardstick,
+	"clients":       httpClients,
 }
 
 // self is the command of a process of ours.

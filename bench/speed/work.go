@@ -13,6 +13,9 @@ type load struct{ jobs, payload, result int }
 // lean is the usual work.
 func lean(jobs int) load { return load{jobs: jobs, payload: 300, result: 100} }
 
+// large is what a call with a long prompt and a long answer brings.
+func large(jobs int) load { return load{jobs: jobs, payload: 8 << 10, result: 20 << 10} }
+
 // prose is text to cut payloads and results from: words, which compress as texts do.
 var prose = func() string {
 	words := strings.Fields("the queue holds what was asked until a worker takes it and calls for an answer that may be late " +
@@ -32,8 +35,8 @@ func text(job, n int) string {
 	return prose[at : at+n]
 }
 
-// payload is a job's JSON of that size.
+// payload is a job's JSON of that size: a prompt, as a worker of Sluice takes it.
 func payload(job, size int) string {
-	head := fmt.Sprintf(`{"n":%d,"text":"`, job)
+	head := fmt.Sprintf(`{"n":%d,"input":"`, job)
 	return head + text(job, max(0, size-len(head)-2)) + `"}`
 }
