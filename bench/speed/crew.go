@@ -35,6 +35,8 @@ type member struct {
 	ready   bool
 	first   time.Time // when it began its first job; zero: not yet
 	handled int64
+
+	begun begun
 }
 
 // hire starts n processes and waits until all of them are ready.
@@ -94,7 +96,8 @@ func (m *member) learn(line string) {
 	defer m.mu.Unlock()
 	word, rest, _ := strings.Cut(line, " ")
 	var n int64
-	_, _ = fmt.Sscan(rest, &n) // a line without a number says none
+	var job string
+	_, _ = fmt.Sscan(rest, &n, &job) // a line without a number says none
 	switch word {
 	case "ready":
 		m.ready = true
@@ -102,6 +105,8 @@ func (m *member) learn(line string) {
 		m.first = time.Unix(0, n)
 	case "handled":
 		m.handled = n
+	case "begun":
+		m.begun.note(job, time.Unix(0, n))
 	}
 }
 

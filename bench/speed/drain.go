@@ -35,76 +35,75 @@ func (d drained) figures() figures {
 	}
 }
 
-// drain hands over jobs and has them worked off by so many processes.
-func (b *bench) drain(ctx context.Context, c contender, at database, processes int, l load) (d drained, err error) {
-	if err := c.fill(ctx, at.url, l); err != nil {
-		return d, err
+// drain is so much work for so many processes.
+type drain struct {
+	contender
+	processes int
+	load
+	// beside goes on while they work, until it is stopped; nil: nothing does.
+	beside func(ctx context.Context, url string) (stop func() error, err error)
+}
+
+// run hands over the jobs and has them worked off.
+func (d drain) run(ctx context.Context, b *bench, at database) (figures, error) {
+	if err := d.fill(ctx, at.url, d.load); err != nil {
+		return nil, err
 	}
-	if err := b.settle(ctx, at); err != nil {
-		return d, err
+	// The planner has its statistics, and nothing is left to do of what came before.
+	if err := errors.Join(execute(ctx, at.url, `analyze`, `checkpoint`), b.server.Quiet(ctx, at.name)); err != nil {
+		return nil, err
 	}
 	before, err := commits(ctx, b.server, at.name)
 	if err != nil {
-		return d, err
+		return nil, err
 	}
-	d, looks, err := b.work(ctx, c, at, processes, l)
+	did, looks, err := d.work(ctx, b, at)
 	if err != nil {
-		return d, err
+		return nil, err
 	}
 	if err := b.server.Quiet(ctx, at.name); err != nil {
-		return d, err
+		return nil, err
 	}
 	after, err := commits(ctx, b.server, at.name)
-	d.commits = after - before - int64(looks)
-	return d, err
-}
-
-// settle gives the planner its statistics and makes a checkpoint, so that nothing is left to do of what came before.
-func (b *bench) settle(ctx context.Context, at database) (err error) {
-	db, err := pgx.Connect(ctx, at.url)
-	if err != nil {
-		return err
-	}
-	_, err = db.Exec(ctx, `analyze`)
-	if err == nil {
-		_, err = db.Exec(ctx, `checkpoint`)
-	}
-	return errors.Join(err, db.Close(ctx), b.server.Quiet(ctx, at.name))
+	did.commits = after - before - int64(looks)
+	return did.figures(), err
 }
 
 // work starts the processes, waits until all is done, and ends them. looks are its own questions to the database.
-func (b *bench) work(ctx context.Context, c contender, at database, processes int, l load) (d drained, looks int, err error) {
-	crew, err := b.hire(ctx, c, at, processes, l)
+func (d drain) work(ctx context.Context, b *bench, at database) (did drained, looks int, err error) {
+	crew, err := hire(ctx, d.processes, func() (*exec.Cmd, error) { return d.worker(at.url, d.load) })
 	if err != nil {
-		return d, 0, err
+		return did, 0, err
 	}
 	defer func() { err = errors.Join(err, crew.stop()) }()
 	db, err := pgx.Connect(ctx, at.url)
 	if err != nil {
-		return d, 0, err
+		return did, 0, err
 	}
 	defer func() { err = errors.Join(err, db.Close(context.WithoutCancel(ctx))) }()
+	if d.beside != nil {
+		stop, err := d.beside(ctx, at.url)
+		if err != nil {
+			return did, 0, err
+		}
+		defer func() { err = errors.Join(err, stop()) }()
+	}
 	meter, err := newMeter(ctx, b.server, crew.pids())
 	if err != nil {
-		return d, 0, err
+		return did, 0, err
 	}
 	before, err := meter.read(ctx)
 	if err == nil {
 		err = crew.begin()
 	}
 	if err == nil {
-		err = crew.until(ctx, stallLimit, func() bool { return crew.handled() >= int64(l.jobs) })
+		err = crew.until(ctx, stallLimit, func() bool { return crew.handled() >= int64(d.jobs) })
 	}
 	if err != nil {
-		return d, 0, fmt.Errorf("after %d of %d jobs: %w", crew.handled(), l.jobs, err)
+		return did, 0, fmt.Errorf("after %d of %d jobs: %w", crew.handled(), d.jobs, err)
 	}
-	after, looks, err := meter.untilDone(ctx, db, c, l.jobs)
-	d = drained{jobs: l.jobs, took: after.at.Sub(crew.first()), spent: after.since(before)}
-	return d, looks, err
-}
-
-func (b *bench) hire(ctx context.Context, c contender, at database, processes int, l load) (*crew, error) {
-	return hire(ctx, processes, func() (*exec.Cmd, error) { return c.worker(at.url, l) })
+	after, looks, err := meter.untilDone(ctx, db, d.contender, d.jobs)
+	return drained{jobs: d.jobs, took: after.at.Sub(crew.first()), spent: after.since(before)}, looks, err
 }
 
 // untilDone reads the meter before each look at whether jobs are left, and returns the reading of the look that found none.
@@ -132,7 +131,8 @@ func (b *bench) drains(ctx context.Context) error {
 	for _, processes := range []int{1, 2, 4} {
 		var entries []entry
 		for _, c := range b.contenders() {
-			entries = append(entries, b.freshDrain(count(processes, "process", "processes"), c, processes, lean(c.portion(b.jobs))))
+			d := drain{contender: c, processes: processes, load: lean(c.portion(b.jobs))}
+			entries = append(entries, b.drainOf(count(processes, "process", "processes"), d))
 		}
 		if err := b.repeat(ctx, "drain", entries); err != nil {
 			return err
@@ -140,18 +140,15 @@ func (b *bench) drains(ctx context.Context) error {
 	}
 	var entries []entry
 	for _, c := range b.contenders() {
-		entries = append(entries, b.freshDrain("2 processes, large", c, 2, large(c.portion(b.large))))
+		entries = append(entries, b.drainOf("2 processes, large", drain{contender: c, processes: 2, load: large(c.portion(b.large))}))
 	}
 	return b.repeat(ctx, "drain", entries)
 }
 
-// freshDrain is a drain in a database of its own.
-func (b *bench) freshDrain(test string, c contender, processes int, l load) entry {
-	return entry{test, c.name(), func(ctx context.Context) (figures, error) {
-		return b.fresh(ctx, c, func(at database) (figures, error) {
-			d, err := b.drain(ctx, c, at, processes, l)
-			return d.figures(), err
-		})
+// drainOf is a drain in a database of its own.
+func (b *bench) drainOf(test string, d drain) entry {
+	return entry{test, d.name(), func(ctx context.Context) (figures, error) {
+		return b.fresh(ctx, d, func(at database) (figures, error) { return d.run(ctx, b, at) })
 	}}
 }
 
@@ -159,5 +156,5 @@ func count(n int, one, more string) string {
 	if n == 1 {
 		return "1 " + one
 	}
-	return fmt.Sprintf("%d %s", n, more)
+	return thousands(float64(n)) + " " + more
 }

@@ -23,9 +23,9 @@ func (b *bench) enqueues(ctx context.Context) error {
 	}
 	for _, clients := range []int{1, 4} {
 		p := pace{Clients: clients, Warm: b.warm, Span: b.span}
-		test := "10,000 a request, " + count(clients, "client", "clients")
+		test := thousands(float64(b.batch)) + " a request, " + count(clients, "client", "clients")
 		if err := b.repeat(ctx, "enqueue", []entry{
-			b.overHTTP(test, sluiceFront{}, p, bulk), b.overHTTP(test, riverFront{riverDefaults}, p, bulk), b.inBulk(test, p),
+			b.overHTTP(test, sluiceFront{}, p, b.batch), b.overHTTP(test, riverFront{riverDefaults}, p, b.batch), b.inBulk(test, p),
 		}); err != nil {
 			return err
 		}
@@ -124,8 +124,8 @@ func requests(ctx context.Context, role string, spec any) (all []sent, err error
 func (b *bench) inBulk(test string, p pace) entry {
 	return entry{test, riverFastest.name(), func(ctx context.Context) (figures, error) {
 		return b.fresh(ctx, riverFastest, func(at database) (figures, error) {
-			all, err := requests(ctx, "river bulk", bulkSpec{URL: at.url, Pace: p, Batch: bulk, Payload: lean(0).payload})
-			return enqueued(all, bulk), err
+			all, err := requests(ctx, "river bulk", bulkSpec{URL: at.url, Pace: p, Batch: b.batch, Payload: lean(0).payload})
+			return enqueued(all, b.batch), err
 		})
 	}}
 }

@@ -78,9 +78,12 @@ func (r row) spread(f figure) string {
 	return f.format(all[0]) + " to " + f.format(all[len(all)-1])
 }
 
-// format writes a value with commas between thousands.
-func (f figure) format(v float64) string {
-	text := fmt.Sprintf("%.*f", f.digits, v)
+func (f figure) format(v float64) string { return commas(fmt.Sprintf("%.*f", f.digits, v)) }
+
+func thousands(n float64) string { return commas(fmt.Sprintf("%.0f", n)) }
+
+// commas puts one between each three digits before the point.
+func commas(text string) string {
 	whole, fraction, _ := strings.Cut(text, ".")
 	sign := ""
 	if rest, negative := strings.CutPrefix(whole, "-"); negative {

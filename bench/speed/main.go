@@ -53,6 +53,7 @@ func parse(args []string, help io.Writer) (o options, err error) {
 	contender := pattern("contender", "only contenders whose name matches this `regexp`")
 	jobs := flags.Int("jobs", 0, "`n` jobs in a drain (100000)")
 	repeat := flags.Int("repeat", 0, "`n` trials of everything (3)")
+	kept := flags.Int("kept", 0, "`n` finished jobs kept, in one test of flatness (1000000)")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -68,6 +69,9 @@ func parse(args []string, help io.Writer) (o options, err error) {
 	}
 	if *repeat > 0 {
 		o.trials = *repeat
+	}
+	if *kept > 0 {
+		o.kept = *kept
 	}
 	for _, p := range []struct {
 		of *(*regexp.Regexp)
@@ -86,12 +90,29 @@ type scale struct {
 	jobs   int // in a drain
 	large  int // in a drain of large jobs
 
-	warm, span time.Duration // of enqueueing: not counted, counted
+	warm, span           time.Duration // of enqueueing: not counted, counted
+	batch                int           // jobs in a request for many
+	rates                []int         // jobs a second, of enqueue to start
+	startWarm, startSpan time.Duration
+	calls                int // in flight
+	kept                 int // finished jobs that a queue holds beside those that are drained
+	delayed, parked      int // delayed jobs, jobs of a paused upstream, likewise
+	idleWarm, idleSpan   time.Duration
 }
 
 var (
-	full  = scale{trials: 3, jobs: 100_000, large: 20_000, warm: 500 * time.Millisecond, span: 5 * time.Second}
-	quick = scale{trials: 1, jobs: 2_000, large: 200, warm: 50 * time.Millisecond, span: 300 * time.Millisecond}
+	full = scale{
+		trials: 3, jobs: 100_000, large: 20_000, warm: 500 * time.Millisecond, span: 5 * time.Second, batch: bulk,
+		rates: []int{50, 500}, startWarm: time.Second, startSpan: 10 * time.Second, calls: 10_000,
+		kept: 1_000_000, delayed: 1_000_000, parked: 100_000,
+		idleWarm: 5 * time.Second, idleSpan: 30 * time.Second,
+	}
+	quick = scale{
+		trials: 1, jobs: 2_000, large: 200, warm: 50 * time.Millisecond, span: 300 * time.Millisecond, batch: 100,
+		rates: []int{50}, startWarm: 100 * time.Millisecond, startSpan: 500 * time.Millisecond, calls: 100,
+		kept: 2_000, delayed: 2_000, parked: 1_000,
+		idleWarm: 500 * time.Millisecond, idleSpan: time.Second,
+	}
 )
 
 // bench is one run of the benchmark.
@@ -151,6 +172,10 @@ type part struct {
 
 var parts = []part{
 	{"enqueue", (*bench).enqueues, []figure{enqueueRate, answerP50, answerP99}},
+	{"enqueue to start", (*bench).starts, []figure{startP50, startP95, startP99, fromSentP50, fromSentP99, startedCount}},
+	{"in flight", (*bench).flights, []figure{rssPerCall, heapPerCall, cpuPerCall, connections, secondsToStart}},
+	{"idle", (*bench).idles, []figure{queryRate, commitRate, idleCPU}},
+	{"flatness", (*bench).flats, []figure{jobRate, postgresCPU, workerCPU, walBytes, commitCount}},
 	{"drain", (*bench).drains, []figure{jobRate, postgresCPU, workerCPU, walBytes, commitCount}},
 }
 

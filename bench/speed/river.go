@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os/exec"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -114,25 +115,29 @@ type riverSpec struct {
 	URL      string
 	Settings riverSettings
 	Result   int
+	Told     bool
 }
 
 func (r riverQueue) worker(url string, l load) (*exec.Cmd, error) {
-	return self("river worker", riverSpec{URL: url, Settings: r.settings, Result: l.result})
+	return self("river worker", riverSpec{URL: url, Settings: r.settings, Result: l.result, Told: l.told})
 }
 
 // riverHandler does nothing and records an output.
 type riverHandler struct {
 	river.WorkerDefaults[riverJob]
-	tally  *tally
-	result int
+	tally *tally
+	spec  riverSpec
 }
 
 type riverOutput struct {
 	Text string `json:"output_text"`
 }
 
-func (h *riverHandler) Work(ctx context.Context, _ *river.Job[riverJob]) error {
-	return river.RecordOutput(ctx, riverOutput{text(h.tally.add(), h.result)})
+func (h *riverHandler) Work(ctx context.Context, job *river.Job[riverJob]) error {
+	if h.spec.Told {
+		h.tally.begin(strconv.FormatInt(job.ID, 10))
+	}
+	return river.RecordOutput(ctx, riverOutput{text(h.tally.add(), h.spec.Result)})
 }
 
 // riverWorker is the process.
@@ -148,7 +153,7 @@ func riverWorker(ctx context.Context, spec []byte, parent parent) error {
 	defer pool.Close()
 	var t tally
 	workers := river.NewWorkers()
-	river.AddWorker(workers, &riverHandler{tally: &t, result: s.Result})
+	river.AddWorker(workers, &riverHandler{tally: &t, spec: s})
 	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
 		Queues:        map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: s.Settings.Workers}},
 		FetchCooldown: s.Settings.Cooldown, FetchPollInterval: s.Settings.Poll, Workers: workers, Logger: quiet,

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"os"
 	"os/exec"
-	"slices"
 	"time"
 
 	"github.com/sluicedev/sluice/pkg/jobtype"
@@ -19,16 +18,21 @@ import (
 // sluice is a worker of pkg/worker with a handler of one's own.
 type sluice struct {
 	title string
-	job   jobtype.Type
+	job   jobtype.Type   // of the jobs that are handed over
+	more  []jobtype.Type // that the worker has a handler for, too
 }
 
-// The types of job. One names an upstream, which is then paced by whatever limit it shows: here, none.
+// The types of job. Two name an upstream, which is then paced by whatever limit it shows: here, none.
 var (
-	plainType   = customType("plain", "")
-	pacedType   = customType("paced", "quick")
-	sluiceSet   = must(jobtype.NewSet(plainType, pacedType))
-	sluicePlain = sluice{"sluice", plainType}
-	sluicePaced = sluice{"sluice paced", pacedType}
+	plainType = customType("plain", "")
+	pacedType = customType("paced", "quick")
+	callType  = jobtype.Type{Name: "call", Upstream: "openai", Model: "bench", Priority: jobtype.DefaultPriority,
+		MaxAttempts: jobtype.DefaultAttempts, Timeout: jobtype.DefaultTimeout}
+	sluiceSet   = must(jobtype.NewSet(plainType, pacedType, callType))
+	sluicePlain = sluice{title: "sluice", job: plainType}
+	sluicePaced = sluice{title: "sluice paced", job: pacedType}
+	sluiceCalls = sluice{title: "sluice", job: callType}
+	sluiceBoth  = sluice{title: "sluice", job: plainType, more: []jobtype.Type{pacedType}}
 )
 
 func customType(name, of string) jobtype.Type {
@@ -66,24 +70,31 @@ func (s sluice) schema(ctx context.Context, url string) error {
 		return err
 	}
 	defer db.Close()
-	return queue.New(db, sluiceSet).Sync(ctx, 1, quiet)
+	return queue.New(db, sluiceSet).Sync(ctx, 0, quiet)
 }
 
 func (s sluice) fill(ctx context.Context, url string, l load) error {
+	return sluiceEnqueue(ctx, url, l, queue.NewJob{Type: s.job.Name})
+}
+
+// sluiceEnqueue enqueues jobs that are alike but for their payloads.
+func sluiceEnqueue(ctx context.Context, url string, l load, like queue.NewJob) error {
 	db, err := pg.Open(ctx, url, pg.Options{})
 	if err != nil {
 		return err
 	}
 	defer db.Close()
 	q := queue.New(db, sluiceSet)
-	jobs := make([]queue.NewJob, l.jobs)
-	for i := range jobs {
-		jobs[i] = queue.NewJob{Type: s.job.Name, Payload: json.RawMessage(payload(i, l.payload))}
-	}
-	for batch := range slices.Chunk(jobs, queue.MaxBatch) {
+	batch := make([]queue.NewJob, 0, bulk)
+	for i := range l.jobs {
+		like.Payload = json.RawMessage(payload(i, l.payload))
+		if batch = append(batch, like); len(batch) < bulk && i < l.jobs-1 {
+			continue
+		}
 		if _, err := q.Enqueue(ctx, batch...); err != nil {
 			return err
 		}
+		batch = batch[:0]
 	}
 	return nil
 }
@@ -94,12 +105,16 @@ func (sluice) leftSQL() string {
 
 type sluiceSpec struct {
 	URL    string
-	Type   string
+	Types  []string
 	Result int
 }
 
 func (s sluice) worker(url string, l load) (*exec.Cmd, error) {
-	return self("sluice worker", sluiceSpec{URL: url, Type: s.job.Name, Result: l.result})
+	spec := sluiceSpec{URL: url, Types: []string{s.job.Name}, Result: l.result}
+	for _, t := range s.more {
+		spec.Types = append(spec.Types, t.Name)
+	}
+	return self("sluice worker", spec)
 }
 
 // quiet drops logs: the figures come from elsewhere.
@@ -126,9 +141,11 @@ func sluiceWorker(ctx context.Context, spec []byte, parent parent) error {
 		Log: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
 	})
 	var t tally
-	w.Handle(s.Type, func(context.Context, worker.Job) (worker.Result, error) {
-		return worker.Result{OutputText: text(t.add(), s.Result)}, nil
-	})
+	for _, name := range s.Types {
+		w.Handle(name, func(context.Context, worker.Job) (worker.Result, error) {
+			return worker.Result{OutputText: text(t.add(), s.Result)}, nil
+		})
+	}
 	go t.tell(ctx, parent.out)
 	if err := parent.ready(ctx); err != nil {
 		return err
