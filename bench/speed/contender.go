@@ -23,5 +23,16 @@ type contender interface {
 
 // contenders are all that drain, in the order of the tables.
 func (b *bench) contenders() []contender {
-	return []contender{sluicePlain, sluicePaced, riverFastest, riverDefaults}
+	return append([]contender{sluicePlain, sluicePaced, riverFastest, riverDefaults}, b.peers()...)
+}
+
+// peers are those that run on Node.js, if that could be had.
+func (b *bench) peers() (all []contender) {
+	if b.node == nil {
+		return nil
+	}
+	for _, p := range b.nodePeers() {
+		all = append(all, p)
+	}
+	return all
 }

@@ -134,15 +134,15 @@ func (b *bench) drains(ctx context.Context) error {
 			d := drain{contender: c, processes: processes, load: lean(c.portion(b.jobs))}
 			entries = append(entries, b.drainOf(count(processes, "process", "processes"), d))
 		}
-		if err := b.repeat(ctx, "drain", entries); err != nil {
+		if err := b.repeat(ctx, "drain", b.trials, entries); err != nil {
 			return err
 		}
 	}
 	var entries []entry
-	for _, c := range b.contenders() {
-		entries = append(entries, b.drainOf("2 processes, large", drain{contender: c, processes: 2, load: large(c.portion(b.large))}))
+	for _, c := range append([]contender{sluicePlain, riverFastest}, b.peers()...) {
+		entries = append(entries, b.drainOf("2 processes, large", drain{contender: c, processes: 2, load: large(b.large)}))
 	}
-	return b.repeat(ctx, "drain", entries)
+	return b.repeat(ctx, "drain", b.trials, entries)
 }
 
 // drainOf is a drain in a database of its own.

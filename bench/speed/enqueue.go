@@ -15,7 +15,7 @@ func (b *bench) enqueues(ctx context.Context) error {
 	for _, clients := range []int{1, 32, 256} {
 		p := pace{Clients: clients, Warm: b.warm, Span: b.span}
 		test := "one a request, " + count(clients, "client", "clients")
-		if err := b.repeat(ctx, "enqueue", []entry{
+		if err := b.repeat(ctx, "enqueue", b.trials, []entry{
 			b.overHTTP(test, sluiceFront{}, p, 1), b.overHTTP(test, riverFront{riverDefaults}, p, 1),
 		}); err != nil {
 			return err
@@ -24,7 +24,7 @@ func (b *bench) enqueues(ctx context.Context) error {
 	for _, clients := range []int{1, 4} {
 		p := pace{Clients: clients, Warm: b.warm, Span: b.span}
 		test := thousands(float64(b.batch)) + " a request, " + count(clients, "client", "clients")
-		if err := b.repeat(ctx, "enqueue", []entry{
+		if err := b.repeat(ctx, "enqueue", b.trials, []entry{
 			b.overHTTP(test, sluiceFront{}, p, b.batch), b.overHTTP(test, riverFront{riverDefaults}, p, b.batch), b.inBulk(test, p),
 		}); err != nil {
 			return err

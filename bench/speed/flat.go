@@ -26,7 +26,7 @@ func (b *bench) flats(ctx context.Context) error {
 		return d
 	}
 	finished, delayed := thousands(float64(b.kept))+" finished jobs", thousands(float64(b.delayed))+" delayed jobs"
-	return b.repeat(ctx, "flatness", []entry{
+	return b.repeat(ctx, "flatness", b.trials, []entry{
 		b.drainOf(asItIs, of(sluicePlain)),
 		b.laden(finished, of(sluicePlain), func(ctx context.Context, url string) error { return sluiceKeep(ctx, url, b.kept) }),
 		b.laden(delayed, of(sluicePlain), func(ctx context.Context, url string) error { return sluiceDelay(ctx, url, b.delayed) }),

@@ -71,7 +71,7 @@ var (
 
 // flights are the calls that one worker has in flight.
 func (b *bench) flights(ctx context.Context) error {
-	return b.repeat(ctx, "in flight", []entry{{count(b.calls, "call", "calls"), sluiceCalls.name(), func(ctx context.Context) (figures, error) {
+	return b.repeat(ctx, "in flight", b.trials, []entry{{count(b.calls, "call", "calls"), sluiceCalls.name(), func(ctx context.Context) (figures, error) {
 		return b.fresh(ctx, sluiceCalls, func(at database) (figures, error) { return b.flight(ctx, at) })
 	}}})
 }

@@ -21,12 +21,12 @@ var (
 // idles are fleets that have nothing to do.
 func (b *bench) idles(ctx context.Context) error {
 	var entries []entry
-	for _, c := range b.contenders() {
+	for _, c := range append([]contender{sluicePlain, riverDefaults}, b.peers()...) {
 		entries = append(entries, entry{count(fleetSize, "worker", "workers"), c.name(), func(ctx context.Context) (figures, error) {
 			return b.fresh(ctx, c, func(at database) (figures, error) { return b.idle(ctx, c, at) })
 		}})
 	}
-	return b.repeat(ctx, "idle", entries)
+	return b.repeat(ctx, "idle", 1, entries)
 }
 
 // idle counts what a fleet asks of the server for a while, from when it has settled on.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"slices"
 	"syscall"
 	"time"
 
@@ -122,6 +123,7 @@ type bench struct {
 	server   *rig.Postgres
 	progress io.Writer
 	rows     []*row
+	node     *nodeHome // nil: the peers that run on Node.js are left out
 
 	databases int // made so far
 }
@@ -151,6 +153,9 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 	}
 	defer func() { err = errors.Join(err, server.Close()) }()
 	b := &bench{options: o, dir: dir, server: server, progress: progress}
+	if err := b.fetchPeers(ctx); err != nil {
+		return err
+	}
 	for _, p := range parts {
 		if !o.part.MatchString(p.name) {
 			continue
@@ -160,6 +165,25 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 		}
 	}
 	b.print(out)
+	return nil
+}
+
+// fetchPeers gets those that run on Node.js, if any is asked for. Without npm they are left out, but not in CI.
+func (b *bench) fetchPeers(ctx context.Context) error {
+	wanted := slices.ContainsFunc(b.nodePeers(), func(p nodePeer) bool { return b.contender.MatchString(p.name()) })
+	if !wanted {
+		return nil
+	}
+	home := &nodeHome{}
+	err := home.settle(ctx, b.dir)
+	switch {
+	case err == nil:
+		b.node = home
+	case os.Getenv("CI") == "true":
+		return fmt.Errorf("the peers that run on Node.js: %w", err)
+	default:
+		fmt.Fprintf(b.progress, "graphile-worker and pg-boss are left out: %v\n", err)
+	}
 	return nil
 }
 

@@ -18,7 +18,7 @@ type entry struct {
 
 // repeat makes one trial of each entry after the other, and all that again: what disturbs the machine for a while
 // disturbs all of them.
-func (b *bench) repeat(ctx context.Context, part string, entries []entry) error {
+func (b *bench) repeat(ctx context.Context, part string, trials int, entries []entry) error {
 	var rows []*row
 	var chosen []entry
 	for _, e := range entries {
@@ -28,7 +28,7 @@ func (b *bench) repeat(ctx context.Context, part string, entries []entry) error 
 		}
 	}
 	b.rows = append(b.rows, rows...)
-	for range b.trials {
+	for range trials {
 		for i, e := range chosen {
 			began := time.Now()
 			got, err := e.trial(ctx)

@@ -23,7 +23,7 @@ func (b *bench) starts(ctx context.Context) error {
 	for _, rate := range b.rates {
 		test := fmt.Sprintf("%d jobs/s", rate)
 		p := pace{Clients: startClients, Warm: b.startWarm, Span: b.startSpan, Rate: float64(rate)}
-		if err := b.repeat(ctx, "enqueue to start", []entry{
+		if err := b.repeat(ctx, "enqueue to start", b.trials, []entry{
 			b.toStart(test, sluiceStart{}, p), b.toStart(test, riverStart{riverFastest}, p), b.toStart(test, riverStart{riverDefaults}, p),
 		}); err != nil {
 			return err
