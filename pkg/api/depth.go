@@ -142,7 +142,7 @@ func (s *Server) store(ctx context.Context, tenant string, jobs ...queue.NewJob)
 // enqueue lets a job that comes alone share its statement with others.
 func (s *Server) enqueue(ctx context.Context, jobs ...queue.NewJob) ([]queue.Enqueued, error) {
 	if len(jobs) != 1 {
-		return s.queue.Enqueue(ctx, jobs...)
+		return s.intake.EnqueueAll(ctx, jobs...)
 	}
 	made, err := s.intake.Enqueue(ctx, jobs[0])
 	if err != nil {

@@ -14,7 +14,7 @@ const ReadyChannel = "sluice_ready"
 
 // bellPause is the least time between two notifications of a process. A notification inside the enqueue's own commit
 // would make commits wait for each other, so it is sent afterwards, in a transaction of its own, and seldom.
-const bellPause = 5 * time.Millisecond
+const bellPause = time.Millisecond
 
 // Bell tells workers of new work.
 type Bell struct {
@@ -72,7 +72,8 @@ func (b *Bell) take() []string {
 	return lines
 }
 
-const bellSQL = `select pg_notify('` + ReadyChannel + `', line) from unnest($1::text[]) line`
+// A notification is a transaction that writes, if only to memory: nobody has to wait for the disk for it.
+const bellSQL = `select pg_notify('` + ReadyChannel + `', line), set_config('synchronous_commit', 'off', true) from unnest($1::text[]) line`
 
 func (b *Bell) send(ctx context.Context, lines []string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/sluicedev/sluice/pkg/jobtype"
 	"github.com/sluicedev/sluice/pkg/pg"
@@ -52,6 +53,10 @@ func (q *Queue) Enqueue(ctx context.Context, jobs ...NewJob) ([]Enqueued, error)
 	if err != nil {
 		return nil, err
 	}
+	return q.enqueue(ctx, rows)
+}
+
+func (q *Queue) enqueue(ctx context.Context, rows []row) ([]Enqueued, error) {
 	first, err := firstOfKey(rows)
 	if err != nil {
 		return nil, err
@@ -278,7 +283,13 @@ func at(err error, call func(int) int) error {
 // taken comes back without an id, as does one whose own id is there already: it was stored by an earlier try. One row
 // that is too far ahead, by the database's clock, keeps all of them out where they belong together ($14), else itself.
 // $15 is how long to wait for another transaction that holds a key: set for this statement alone, and before it needs it.
-const enqueueSQL = `
+const enqueueSQL = enqueueHead + `    on conflict do nothing
+` + enqueueTail
+
+// enqueueNewSQL is for rows that can collide with nothing, and spares them the look at each unique index before.
+const enqueueNewSQL = enqueueHead + enqueueTail
+
+const enqueueHead = `
 with given as materialized (
     select coalesce(g.id, uuid_v7()) as id, nextval('jobs_seq') as seq, g.ord, g.tenant, g.type, g.upstream,
         g.priority::smallint as priority, g.payload, g.max_attempts, g.key, g.hash, g.callback, clock.now,
@@ -302,8 +313,9 @@ with given as materialized (
     from timed
     where not too_late and not ($14 and exists (select from given where too_late))
     order by tenant, key, seq
-    on conflict do nothing
-    returning id, tenant, type, state, priority, upstream, scheduled_at, expires_at, created_at, seq
+`
+
+const enqueueTail = `    returning id, tenant, type, state, priority, upstream, scheduled_at, expires_at, created_at, seq
 ), line as (
     insert into ready (line, priority, seq, job_id, tenant, type, since, expires_at)
     select coalesce(upstream, type), priority, seq, id, tenant, type, created_at, expires_at
@@ -327,6 +339,7 @@ type fate struct {
 type terms struct {
 	together bool   // all or none
 	patience string // for the locks of others, as lock_timeout has it; "": as the server has it
+	again    bool   // the rows may be there already, by their ids
 }
 
 var together = terms{together: true}
@@ -346,7 +359,11 @@ func accepted(fates []fate) []Enqueued {
 
 // insert stores rows. Those that collided have no id afterwards: see earlier.
 func insert(ctx context.Context, db pg.DB, rows []row, on terms) ([]fate, error) {
-	result, err := db.Query(ctx, enqueueSQL,
+	sql := enqueueNewSQL
+	if on.again || slices.ContainsFunc(rows, func(r row) bool { return r.key != nil }) {
+		sql = enqueueSQL
+	}
+	result, err := db.Query(ctx, sql,
 		of(rows, func(r row) string { return r.tenant }),
 		of(rows, func(r row) string { return r.jobType }),
 		of(rows, func(r row) *string { return r.upstream }),
@@ -359,7 +376,7 @@ func insert(ctx context.Context, db pg.DB, rows []row, on terms) ([]fate, error)
 		of(rows, func(r row) *time.Time { return r.scheduledAt }),
 		of(rows, func(r row) *int64 { return r.delayMS }),
 		of(rows, func(r row) *int64 { return r.maxWaitMS }),
-		of(rows, func(r row) *uuid.UUID { return r.id }),
+		of(rows, func(r row) pgtype.UUID { return pgtype.UUID{Bytes: deref(r.id, uuid.Nil), Valid: r.id != nil} }),
 		on.together, on.patience)
 	if err != nil {
 		return nil, err
@@ -430,7 +447,7 @@ func earlier(ctx context.Context, db pg.DB, rows []row, made []fate) error {
 	return err
 }
 
-func deref(p *int, or int) int {
+func deref[T any](p *T, or T) T {
 	if p != nil {
 		return *p
 	}

@@ -47,12 +47,11 @@ func (i *Intake) Enqueue(ctx context.Context, job NewJob) (Enqueued, error) {
 	if err != nil {
 		return Enqueued{}, enqueueError(err)
 	}
-	// An id that is made here lets a statement be repeated whose reply was lost: what it stored is found, not doubled.
-	id, err := i.newID(ctx)
-	if err != nil {
+	rows := []row{r}
+	if err := i.name(ctx, rows); err != nil {
 		return Enqueued{}, enqueueError(err)
 	}
-	r.id = &id
+	r = rows[0]
 	lanes := &i.plain
 	if r.key != nil {
 		lanes = &i.keyed
@@ -67,9 +66,21 @@ func (i *Intake) Enqueue(ctx context.Context, job NewJob) (Enqueued, error) {
 	return f.Enqueued, enqueueError(err)
 }
 
+// EnqueueAll is [Queue.Enqueue], with ids that cost the database nothing.
+func (i *Intake) EnqueueAll(ctx context.Context, jobs ...NewJob) ([]Enqueued, error) {
+	rows, err := i.queue.rows(jobs)
+	if err == nil {
+		err = i.name(ctx, rows)
+	}
+	if err != nil {
+		return nil, enqueueError(err)
+	}
+	return i.queue.enqueue(ctx, rows)
+}
+
 // alone stores one row whose group failed.
 func (i *Intake) alone(ctx context.Context, r row) (fate, error) {
-	fates, err := i.store(ctx, []row{r}, terms{})
+	fates, err := i.store(ctx, []row{r}, terms{again: true}) // the group may have been stored, and its reply lost
 	if err != nil {
 		return fate{}, err
 	}
@@ -78,7 +89,8 @@ func (i *Intake) alone(ctx context.Context, r row) (fate, error) {
 
 // store stores rows that have ids, each for itself.
 func (i *Intake) store(ctx context.Context, rows []row, on terms) (made []fate, err error) {
-	for range groupTries {
+	for n := range groupTries {
+		on.again = n > 0 || on.again
 		err = pg.Retry(ctx, func() error {
 			if made, err = insert(ctx, i.queue.db, rows, on); err != nil {
 				return err
@@ -92,17 +104,21 @@ func (i *Intake) store(ctx context.Context, rows []row, on terms) (made []fate, 
 	return made, err
 }
 
-// newID makes an id from the database's clock.
-func (i *Intake) newID(ctx context.Context) (uuid.UUID, error) {
+// name gives rows ids by the database's clock. A statement of such rows whose reply was lost can be repeated: what it
+// stored is found, not doubled.
+func (i *Intake) name(ctx context.Context, rows []row) error {
 	now, ok := i.clock.now()
 	if !ok {
 		asked := time.Now()
 		if err := i.queue.db.QueryRow(ctx, `select clock_timestamp()`).Scan(&now); err != nil {
-			return uuid.Nil, err
+			return err
 		}
 		i.clock.set(now, asked)
 	}
-	return newID(now), nil
+	for n := range rows {
+		rows[n].id = new(newID(now.Add(time.Duration(n) * time.Microsecond))) // in their order
+	}
+	return nil
 }
 
 // newID is uuid_v7() of the migrations, in Go.

@@ -231,7 +231,7 @@ func TestIntakeOutlivesAClient(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	i, w := f.intake()
-	if _, err := i.newID(t.Context()); err != nil {
+	if err := i.name(t.Context(), nil); err != nil { // reads the clock
 		t.Fatal(err)
 	}
 	w.gate = make(chan struct{})
@@ -260,7 +260,9 @@ func TestIDsMadeHere(t *testing.T) {
 	f := newFixture(t)
 	i, _ := f.intake()
 	before := one[uuid.UUID](f, `select uuid_v7()`)
-	made, err := i.newID(t.Context())
+	rows := make([]row, 1)
+	err := i.name(t.Context(), rows)
+	made := *rows[0].id
 	after := one[uuid.UUID](f, `select uuid_v7()`)
 	if err != nil || made.Version() != 7 || made.Variant() != uuid.RFC4122 {
 		t.Errorf("got %v, version %v, variant %v, %v", made, made.Version(), made.Variant(), err)
