@@ -81,14 +81,20 @@ func TestWhatWasCommittedSurvivesACrash(t *testing.T) {
 
 func execute(t *testing.T, url, sql string) {
 	t.Helper()
+	if err := try(t, url, sql); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func try(t *testing.T, url, sql string) error {
+	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.Background())
-	if _, err := conn.Exec(t.Context(), sql); err != nil {
-		t.Fatal(err)
-	}
+	_, err = conn.Exec(t.Context(), sql)
+	return err
 }
 
 func TestNobodyGetsInWithoutThePassword(t *testing.T) {
@@ -261,4 +267,40 @@ func TestLinkStaysInside(t *testing.T) {
 	if err := link(root); err == nil || !strings.Contains(err.Error(), "leads out") {
 		t.Errorf("a link out of the package: %v", err)
 	}
+}
+
+// A primary that waits for its standby has lost nothing that it acknowledged when it is gone.
+func TestAStandbyTakesThePrimarysPlace(t *testing.T) {
+	t.Parallel()
+	primary := startOrSkip(t, Options{Fsync: true, Settings: map[string]string{"work_mem": "5MB"}})
+	standby, err := primary.Standby(t.Context())
+	if os.Getenv("SLUICE_TEST_POSTGRES") == SourceNPM {
+		if !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("without pg_basebackup: %v; want fs.ErrNotExist", err)
+		}
+		return
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = standby.Stop() })
+	old, url := primary.URL("postgres"), standby.URL("postgres")
+	execute(t, old, "alter system set synchronous_standby_names = '*'")
+	execute(t, old, "select pg_reload_conf()")
+	for try(t, old, "do $$ begin assert (select sync_state = 'sync' from pg_stat_replication); end $$") != nil {
+		time.Sleep(10 * time.Millisecond) // another process gives no event
+	}
+	execute(t, old, "create table kept (n int); insert into kept values (7)")
+	pgErr, ok := errors.AsType[*pgconn.PgError](try(t, url, "create table mine (n int)"))
+	if !ok || pgErr.Code != "25006" {
+		t.Errorf("a write on the standby: %v; want SQLSTATE 25006", pgErr)
+	}
+	primary.Halt(syscall.SIGKILL)
+	execute(t, url, "select pg_promote()")
+	execute(t, url, "do $$ begin assert (select n = 7 from kept) and current_setting('work_mem') = '5MB'; end $$")
+	standby.Halt(syscall.SIGKILL)
+	if err := standby.Resume(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	execute(t, url, "insert into kept values (8)")
 }

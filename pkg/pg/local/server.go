@@ -67,20 +67,25 @@ func Start(ctx context.Context, opts Options) (*Server, error) {
 		s.remove()
 		return nil, fmt.Errorf("create a private PostgreSQL: %w", err)
 	}
+	if err := s.begin(ctx); err != nil {
+		s.remove()
+		return nil, fmt.Errorf("start a private PostgreSQL: %w", err)
+	}
+	return s, nil
+}
+
+// begin runs the server for the first time, on a free port.
+func (s *Server) begin(ctx context.Context) (err error) {
 	for range portTries {
 		if s.port, err = freePort(); err != nil {
-			break
+			return err
 		}
 		err = s.run(ctx)
 		if err == nil || !strings.Contains(err.Error(), "Address already in use") {
 			break
 		}
 	}
-	if err != nil {
-		s.remove()
-		return nil, fmt.Errorf("start a private PostgreSQL: %w", err)
-	}
-	return s, nil
+	return err
 }
 
 // URL is the address of a database on the server, over TCP, for its superuser. The database "postgres" exists.
@@ -88,12 +93,15 @@ func (s *Server) URL(database string) string {
 	u := url.URL{
 		Scheme:   "postgres",
 		User:     url.UserPassword(user, s.password),
-		Host:     net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)),
+		Host:     s.Address(),
 		Path:     database,
 		RawQuery: "sslmode=disable",
 	}
 	return u.String()
 }
+
+// Address is the server's host and port.
+func (s *Server) Address() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.port)) }
 
 // Major is the server's major version, 15 or more.
 func (s *Server) Major() int { return s.major }
@@ -137,19 +145,15 @@ func (s *Server) create(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if s.dir, s.lock, err = newDir(rootDir(s.opts.Fsync)); err != nil {
+	if err := s.makeDir(owner); err != nil {
 		return err
 	}
 	passwordFile := filepath.Join(s.dir, "password")
 	if err := os.WriteFile(passwordFile, []byte(s.password), 0o600); err != nil {
 		return err
 	}
-	if owner != nil {
-		for _, path := range []string{s.dir, passwordFile} {
-			if err := os.Chown(path, int(owner.Uid), int(owner.Gid)); err != nil {
-				return err
-			}
-		}
+	if err := give(passwordFile, owner); err != nil {
+		return err
 	}
 	initdb := exec.CommandContext(ctx, filepath.Join(s.bin.dir, "initdb"),
 		"--pgdata", s.data(), "--username", user, "--pwfile", passwordFile,
@@ -160,6 +164,22 @@ func (s *Server) create(ctx context.Context) error {
 		return fmt.Errorf("%s: %w\n%s", initdb.Path, err, tail(out))
 	}
 	return nil
+}
+
+// makeDir makes the server's folder.
+func (s *Server) makeDir(owner *syscall.Credential) (err error) {
+	if s.dir, s.lock, err = newDir(rootDir(s.opts.Fsync)); err != nil {
+		return err
+	}
+	return give(s.dir, owner)
+}
+
+// give makes a file the server's own.
+func give(path string, owner *syscall.Credential) error {
+	if owner == nil {
+		return nil
+	}
+	return os.Chown(path, int(owner.Uid), int(owner.Gid))
 }
 
 // run starts the server on its port and waits until it answers.
