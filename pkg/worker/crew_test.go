@@ -258,3 +258,41 @@ func TestASuspicionAsksForSuccessesAtOnce(t *testing.T) {
 		t.Errorf("the success was not told: %+v, %v", s, err)
 	}
 }
+
+// Postgres refused every write for longer than the window, as a standby does until it is promoted, and answered every read:
+// all beats stood still. The first worker whose beat is acknowledged again must not bury those who come a moment later.
+func TestWhoCouldNotBeatItselfWatchesAnew(t *testing.T) {
+	t.Parallel()
+	l := newCrew(t, nil)
+	for _, id := range []string{l.id, "other"} {
+		if err := l.queue.Join(t.Context(), id, []string{"ask"}, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bury := func() (left int64) {
+		t.Helper()
+		if err := l.bury(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.db.QueryRow(t.Context(), `select count(*) from workers`).Scan(&left); err != nil {
+			t.Fatal(err)
+		}
+		return left
+	}
+	longAgo := func() { l.watch.seen["other"] = sighting{since: time.Now().Add(-2 * l.cfg.DeathAfter)} }
+	l.acknowledged(time.Now())
+	bury()
+	longAgo()
+	l.beaten = time.Now().Add(-l.cfg.DeathAfter)
+	if bury() != 2 {
+		t.Error("who could not beat itself buried another")
+	}
+	l.acknowledged(time.Now())
+	if bury() != 2 {
+		t.Error("its first beat after that buried another")
+	}
+	longAgo()
+	if bury() != 1 {
+		t.Error("one that stood still while others beat was not buried")
+	}
+}

@@ -18,7 +18,9 @@ func (l *life) guard(ctx context.Context) {
 	}
 }
 
-// bury takes the dead off the list. Who cannot beat itself does not judge: then it is Postgres that stands still.
+// bury takes the dead off the list. Who cannot beat itself does not judge, nor later by what it saw meanwhile: then it is
+// Postgres that stands still, or takes no writes, and all beats with it. Half the window leaves room for the others' last
+// beat before that and their first one after it.
 func (l *life) bury(ctx context.Context) error {
 	beats, err := l.queue.Beats(ctx)
 	if err != nil {
@@ -31,12 +33,13 @@ func (l *life) bury(ctx context.Context) error {
 	}
 	l.mu.Lock()
 	l.fleet = len(beats)
+	unbeaten := time.Since(l.beaten)
 	l.mu.Unlock()
-	dead := l.watch.look(beats, time.Now())
-	if !l.isFresh() {
+	if unbeaten > l.cfg.DeathAfter/2 {
+		l.watch.restart()
 		return nil
 	}
-	for id, beat := range dead {
+	for id, beat := range l.watch.look(beats, time.Now()) {
 		buried, err := l.queue.Bury(ctx, id, beat)
 		if err != nil {
 			return err
