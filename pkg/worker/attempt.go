@@ -307,6 +307,9 @@ func (l *life) failed(a *attempt, verdict retry.Verdict) (charged, probe bool) {
 	if l.answered(a, breaker.Answer{RetryAfter: verdict.RetryAfter}, nil) {
 		return a.cold, true
 	}
+	if !l.isFresh() {
+		return true, false // this worker was frozen or cut off: what its calls met then is no news of the provider
+	}
 	status, known := l.reporter.failed(a, verdict.RetryAfter)
 	return !known || status.State == string(breaker.Closed) && status.Generation == l.generationOf(a), false
 }

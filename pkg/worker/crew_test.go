@@ -20,6 +20,7 @@ import (
 	"github.com/sluicedev/sluice/pkg/pg"
 	"github.com/sluicedev/sluice/pkg/pg/pgtest"
 	"github.com/sluicedev/sluice/pkg/queue"
+	"github.com/sluicedev/sluice/pkg/retry"
 	"github.com/sluicedev/sluice/pkg/upstream"
 )
 
@@ -294,5 +295,34 @@ func TestWhoCouldNotBeatItselfWatchesAnew(t *testing.T) {
 	longAgo()
 	if bury() != 1 {
 		t.Error("one that stood still while others beat was not buried")
+	}
+}
+
+// A worker was frozen for longer than its calls may take. When it wakes up they all time out at once: that is its own doing,
+// and no reason to shut the provider for everybody.
+func TestWhatAFrozenWorkersCallsMetIsNoNewsOfTheProvider(t *testing.T) {
+	t.Parallel()
+	l := newCrew(t, nil)
+	l.beaten = time.Now().Add(-l.cfg.DeathAfter)
+	ended := make(chan bool, 10)
+	for range cap(ended) {
+		go func() {
+			charged, _ := l.failed(failing(l), retry.Verdict{Class: retry.Failure})
+			ended <- charged
+		}()
+	}
+	for n := 0; n < cap(ended); {
+		select {
+		case charged := <-ended:
+			n++
+			if !charged {
+				t.Error("a try without an answer is not charged")
+			}
+		case <-l.reporter.wake:
+			l.reporter.flush(t.Context())
+		}
+	}
+	if s, _, err := l.upstreams.Get(t.Context(), l.onlyLine().name); err != nil || s.Failures != 0 || s.State != string(breaker.Closed) {
+		t.Errorf("the fleet heard of it: %+v, %v", s, err)
 	}
 }

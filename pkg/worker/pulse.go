@@ -65,6 +65,12 @@ func (l *life) acknowledged(sent time.Time) {
 // holds the mutex.
 func (l *life) fresh() bool { return time.Since(l.beaten) < l.cfg.DeathAfter*4/5 }
 
+func (l *life) isFresh() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.fresh()
+}
+
 // tick does what is due once a second until ctx ends. A nudge brings only the look forward.
 func (l *life) tick(ctx context.Context) {
 	var after uuid.UUID // where Repair goes on
