@@ -126,15 +126,3 @@ type Lease struct {
 	JobID uuid.UUID
 	Lease int64
 }
-
-const cancelsSQL = `delete from cancels where worker = $1 returning job_id, lease`
-
-// Cancels takes the cancels of a worker's running jobs that it has not seen yet.
-func (q *Queue) Cancels(ctx context.Context, worker string) ([]Lease, error) {
-	rows, err := q.db.Query(ctx, cancelsSQL, worker)
-	if err != nil {
-		return nil, fmt.Errorf("cancels: %w", err)
-	}
-	leases, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Lease])
-	return leases, wrap("cancels", err)
-}

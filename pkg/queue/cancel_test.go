@@ -114,7 +114,7 @@ func TestCancelWaitsForAClaim(t *testing.T) {
 	if job := f.wantState(id, Cancelled); job.Lease != 2 {
 		t.Errorf("lease %d; want 2", job.Lease)
 	}
-	if told := must[[]Lease](f)(f.Cancels(t.Context(), w)); len(told) != 1 {
+	if told := f.look(w).Cancels; len(told) != 1 {
 		t.Errorf("the worker was told %v", told)
 	}
 	f.wantConsistent()

@@ -290,9 +290,9 @@ func TestStatementsPrepare(t *testing.T) {
 	conn := f.acquire()
 	for name, sql := range map[string]string{
 		"sync": syncSQL, "newer": newerSQL, "enqueue": enqueueSQL, "earlier": earlierSQL, "claim": claimSQL, "claimOf": claimOfSQL,
-		"forget": forgetSQL, "end": endSQL, "leaveLine": leaveLineSQL, "cancel": cancelSQL, "retry": retrySQL, "cancels": cancelsSQL,
+		"forget": forgetSQL, "end": endSQL, "leaveLine": leaveLineSQL, "cancel": cancelSQL, "retry": retrySQL, "look": lookSQL,
 		"join": joinSQL, "beat": beatSQL, "leave": leaveSQL, "rescue": rescueSQL, "counts": countsSQL, "inFlight": inFlightSQL,
-		"waiting": waitingSQL, "position": positionSQL, "get": getSQL, "list": listSQL, "attempts": attemptsSQL, "promote": promoteSQL,
+		"enqueueNew": enqueueNewSQL, "position": positionSQL, "get": getSQL, "list": listSQL, "attempts": attemptsSQL, "promote": promoteSQL,
 		"expireReady": expireReadySQL, "expireDelayed": expireDelayedSQL, "compact": compactSQL, "repair": repairSQL, "bell": bellSQL,
 	} {
 		if _, err := conn.Conn().Prepare(t.Context(), name, sql); err != nil {

@@ -54,20 +54,6 @@ func (q *Queue) InFlight(ctx context.Context) (map[string]int64, error) {
 	return q.byName(ctx, inFlightSQL)
 }
 
-// Looks at one row a line: a loose index scan.
-const waitingSQL = `
-with recursive lines as (
-    (select line from ready order by line limit 1)
-    union all
-    select (select r.line from ready r where r.line > lines.line order by r.line limit 1) from lines where lines.line is not null
-)
-select line, 1::bigint from lines where line is not null`
-
-// Waiting names the lines in which anybody is queued.
-func (q *Queue) Waiting(ctx context.Context) (map[string]int64, error) {
-	return q.byName(ctx, waitingSQL)
-}
-
 func (q *Queue) byName(ctx context.Context, sql string) (map[string]int64, error) {
 	rows, err := q.db.Query(ctx, sql)
 	if err != nil {

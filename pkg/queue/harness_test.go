@@ -116,6 +116,11 @@ func (f fixture) chats(n int) []uuid.UUID {
 	return f.add(slices.Repeat([]NewJob{{Type: "chat", Payload: prompt}}, n)...)
 }
 
+func (f fixture) look(worker string) Sight {
+	f.Helper()
+	return must[Sight](f)(f.Look(f.Context(), worker))
+}
+
 func (f fixture) join(worker string) string {
 	f.Helper()
 	if err := f.Join(f.Context(), worker, []string{"chat", "patient", "paced", "free"}, 10); err != nil {

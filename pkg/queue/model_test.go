@@ -76,7 +76,7 @@ func TestAnyOrderOfOperations(t *testing.T) {
 			"promote": func(*rapid.T) { f.due(); must[int](f)(f.Promote(f.Context())) },
 			"expire":  func(*rapid.T) { f.expire(); must[int](f)(f.Expire(f.Context())) },
 			"compact": func(*rapid.T) { must[int](f)(f.Compact(f.Context())) },
-			"cancels": func(r *rapid.T) { must[[]Lease](f)(f.Cancels(f.Context(), worker.Draw(r, "worker"))) },
+			"look":    func(r *rapid.T) { f.look(worker.Draw(r, "worker")) },
 			"overtime": func(*rapid.T) {
 				f.exec(`update claims set deadline_at = deadline_at - interval '2 hours'`)
 				must[int](f)(f.Rescue(f.Context()))

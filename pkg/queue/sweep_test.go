@@ -303,7 +303,7 @@ func TestBuryOnlyWhoseBeatWasSeen(t *testing.T) {
 	if !must[bool](f)(f.Beat(t.Context(), w)) {
 		t.Error("a living worker's beat was refused")
 	}
-	if beats := must[map[string]int64](f)(f.Beats(t.Context())); beats[w] != 1 {
+	if beats := f.look(w).Beats; beats[w] != 1 {
 		t.Errorf("beats are %v", beats)
 	}
 	if must[bool](f)(f.Bury(t.Context(), w, 0)) {
@@ -319,7 +319,7 @@ func TestBuryOnlyWhoseBeatWasSeen(t *testing.T) {
 	if err := f.Leave(t.Context(), w); err != nil {
 		t.Fatal(err)
 	}
-	if beats := must[map[string]int64](f)(f.Beats(t.Context())); len(beats) != 0 {
+	if beats := f.look(w).Beats; len(beats) != 0 {
 		t.Errorf("beats are %v", beats)
 	}
 }

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"fmt"
 
 	"github.com/jackc/pgx/v5"
 
@@ -24,22 +23,6 @@ const beatSQL = `update workers set beat = beat + 1, seen_at = clock_timestamp()
 func (q *Queue) Beat(ctx context.Context, worker string) (alive bool, err error) {
 	tag, err := q.db.Exec(ctx, beatSQL, worker)
 	return tag.RowsAffected() == 1, wrap("beat", err)
-}
-
-// Beats gives every worker's counter.
-func (q *Queue) Beats(ctx context.Context) (map[string]int64, error) {
-	rows, err := q.db.Query(ctx, `select id, beat from workers`)
-	if err != nil {
-		return nil, fmt.Errorf("beats: %w", err)
-	}
-	beats := map[string]int64{}
-	var id string
-	var beat int64
-	_, err = pgx.ForEachRow(rows, []any{&id, &beat}, func() error {
-		beats[id] = beat
-		return nil
-	})
-	return beats, wrap("beats", err)
 }
 
 const leaveSQL = `

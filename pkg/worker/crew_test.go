@@ -272,7 +272,7 @@ func TestWhoCouldNotBeatItselfWatchesAnew(t *testing.T) {
 	}
 	bury := func() (left int64) {
 		t.Helper()
-		if err := l.bury(t.Context()); err != nil {
+		if err := l.look(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if err := l.db.QueryRow(t.Context(), `select count(*) from workers`).Scan(&left); err != nil {

@@ -2,9 +2,9 @@
 //
 // One life of a worker is a few goroutines around one small state:
 //
-//	pulse   beats once a second on connections of its own, so that busy calls never starve it
-//	guard   watches the others' beats and rescues the jobs of the dead
-//	ticker  once a second reads the breakers and the cancels, clears up after claims, and does the fleet's upkeep
+//	pulse   beats, on connections of its own, so that busy calls never starve it
+//	guard   looks, in one statement, who waits, what was cancelled and whose beat stands still; rescues the jobs of the dead
+//	ticker  once a second reads the breakers, clears up after claims, and does the fleet's upkeep; nothing while idle
 //	promoter queues delayed jobs when they fall due
 //	claimer the only one that claims, as many jobs as there are slots, line by line
 //	attempt one per running job: the call, the verdict, the end

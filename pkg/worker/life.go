@@ -29,7 +29,8 @@ type life struct {
 	records context.Context // of what is written about calls; ends when that is given up
 	giveUp  context.CancelFunc
 	wake    chan struct{}  // the claimer has something to look at
-	soon    chan struct{}  // the ticker has something to do before its time
+	soon    chan struct{}  // there is something to look at in the queue
+	news    chan struct{}  // of a breaker
 	due     chan struct{}  // a delayed job has fallen due
 	work    sync.WaitGroup // attempts whose ends are not written
 
@@ -53,7 +54,7 @@ func newLife(w *Worker, id string) *life {
 	l := &life{
 		Worker: w, id: id, queue: w.newQueue(), log: w.cfg.Log.With("worker", id),
 		watch: newWatch(w.cfg.DeathAfter),
-		wake:  make(chan struct{}, 1), soon: make(chan struct{}, 1), due: make(chan struct{}, 1),
+		wake:  make(chan struct{}, 1), soon: make(chan struct{}, 1), news: make(chan struct{}, 1), due: make(chan struct{}, 1),
 		lines: lines(w.cfg.Types, w.handlers, w.cfg.Providers), free: w.cfg.Concurrency,
 		running: map[queue.Lease]*attempt{}, left: map[uuid.UUID]int{}, unclear: map[uuid.UUID]time.Time{},
 		untold: map[uuid.UUID]untold{}, estimates: map[string]estimate{},
@@ -85,6 +86,7 @@ func (l *life) live(ctx context.Context) error {
 	context.AfterFunc(l.calls, stop)    // buried: stop claiming too
 	context.AfterFunc(ctx, l.noneStart) // a claim under way may still bring jobs
 
+	nudge(l.soon)
 	upkeep, stopUpkeep := context.WithCancel(context.Background()) // outlives the stop: the drain needs a pulse
 	var crew sync.WaitGroup
 	for _, run := range []func(context.Context){l.beat, l.guard, l.promote, l.tick, l.recorder.run, l.reporter.run, l.listen} {
@@ -173,6 +175,7 @@ func (l *life) listen(ctx context.Context) {
 			l.log.Warn("notifications are lost for now; polling goes on", "error", err)
 		}
 		nudge(l.soon)
+		nudge(l.news)
 	})
 	if err != nil && ctx.Err() == nil {
 		l.log.Warn("no notifications; polling goes on", "error", err)
@@ -182,18 +185,13 @@ func (l *life) listen(ctx context.Context) {
 func (l *life) heard(channel, payload string) {
 	switch channel {
 	case queue.ReadyChannel:
-		l.mu.Lock()
-		if line := l.lines[payload]; line != nil {
-			line.hot = true
-		}
-		l.mu.Unlock()
-		nudge(l.wake)
+		l.waits(payload)
 	case queue.CancelChannel:
 		if payload == l.id {
 			nudge(l.soon)
 		}
 	default:
-		nudge(l.soon)
+		nudge(l.news)
 	}
 }
 

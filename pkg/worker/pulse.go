@@ -21,7 +21,7 @@ const hearts = 2
 
 // beat moves the worker's counter until ctx ends.
 func (l *life) beat(ctx context.Context) {
-	every := min(beatEvery, l.cfg.DeathAfter/5)
+	every := l.cfg.DeathAfter / 5
 	var all sync.WaitGroup
 	for n := range hearts {
 		all.Go(func() {
@@ -71,7 +71,7 @@ func (l *life) isFresh() bool {
 	return l.fresh()
 }
 
-// tick does what is due once a second until ctx ends. A nudge brings only the look forward.
+// tick does once a second, until ctx ends, what is neither a beat nor a look. News of a breaker bring the read of it forward.
 func (l *life) tick(ctx context.Context) {
 	var after uuid.UUID // where Repair goes on
 	due := time.NewTimer(0)
@@ -80,10 +80,12 @@ func (l *life) tick(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-l.soon:
-			l.look(ctx)
+		case <-l.news:
+			l.step(ctx, "upstreams", l.readUpstreams)
 		case <-due.C:
-			l.look(ctx)
+			if !l.idle() {
+				l.step(ctx, "upstreams", l.readUpstreams)
+			}
 			l.settle(ctx)
 			l.upkeep(ctx, n, &after)
 			n++
@@ -92,44 +94,13 @@ func (l *life) tick(ctx context.Context) {
 	}
 }
 
-// look reads what the fleet knows and who waits, and wakes the claimer.
-func (l *life) look(ctx context.Context) {
-	l.step(ctx, "cancels", func(ctx context.Context) error {
-		leases, err := l.queue.Cancels(ctx, l.id)
-		for _, lease := range leases {
-			l.cancel(lease)
-		}
-		return err
-	})
-	l.step(ctx, "upstreams", l.readUpstreams)
-	l.lookForWork(ctx)
-}
-
-func (l *life) lookForWork(ctx context.Context) {
-	l.step(ctx, "waiting lines", func(ctx context.Context) error {
-		waiting, err := l.queue.Waiting(ctx)
-		l.mu.Lock()
-		defer l.mu.Unlock()
-		for name := range waiting {
-			if line := l.lines[name]; line != nil {
-				line.hot = true
-			}
-		}
-		return err
-	})
-	nudge(l.wake)
-}
-
-// promote queues delayed jobs that have fallen due: this worker's own to the moment, anybody's with the tick.
+// promote queues delayed jobs that have fallen due: this worker's own to the moment, anybody's after a look.
 func (l *life) promote(ctx context.Context) {
-	tick := time.NewTicker(jitter(tickEvery))
-	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-l.due:
-		case <-tick.C:
 		}
 		l.step(ctx, "promotion", l.promoteDue)
 		pause(ctx, promotePause)
@@ -142,12 +113,15 @@ func (l *life) promoteDue(ctx context.Context) error {
 		if err != nil || n == 0 {
 			return err
 		}
-		l.lookForWork(ctx)
+		nudge(l.soon) // to see in which lines they wait
 	}
 	return nil
 }
 
 func (l *life) readUpstreams(ctx context.Context) error {
+	if len(l.upstreamNames()) == 0 {
+		return nil
+	}
 	sent := time.Now()
 	statuses, err := l.upstreams.List(ctx)
 	if err != nil {
@@ -165,6 +139,7 @@ func (l *life) readUpstreams(ctx context.Context) error {
 			}
 		}
 	}
+	nudge(l.wake)
 	return nil
 }
 
@@ -226,9 +201,6 @@ func (l *life) forget(ctx context.Context) error {
 
 // upkeep is the rest of the fleet's work that anybody may do.
 func (l *life) upkeep(ctx context.Context, n int, after *uuid.UUID) {
-	if n%expireEvery == 0 {
-		l.step(ctx, "expiry", counted(l.queue.Expire))
-	}
 	if n%compactEvery == 0 {
 		l.step(ctx, "compaction", counted(l.queue.Compact))
 	}

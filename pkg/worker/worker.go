@@ -22,28 +22,27 @@ import (
 
 // Limits and rhythms that no setting changes.
 const (
-	maxClaim       = 500                   // jobs in one claim
-	tickEvery      = time.Second           // breakers, cancels, upkeep
-	beatEvery      = time.Second           // at most; a fifth of DeathAfter if that is less
-	guardEvery     = time.Second           // looks at the others' beats, at most; a tenth of DeathAfter if that is less
-	newsLast       = time.Second           // how long after a look at a breaker a call may start by it
-	statementLimit = 10 * time.Second      // for each statement to Postgres
-	recordLimit    = 10 * time.Second      // for the ends of the last calls when the worker stops
-	abandonLimit   = time.Second           // after that, for handlers that do not heed their context
-	reportPause    = 50 * time.Millisecond // from a failure to its report, so that failures at one moment are one report
-	localRun       = 3                     // failures in a row that stop this worker's starts until they are reported
-	promotePause   = 50 * time.Millisecond // between two promotions, so that jobs due at one moment are one statement
-	promptDelay    = 10 * time.Second      // jobs delayed by less are promoted to the moment, others by the tick
-	maxPromote     = 20                    // statements of a promotion, of a thousand jobs each
-	unclearFor     = 2 * time.Minute       // how long a claim or a permit whose reply was lost may still turn up
-	maxResult      = 16 << 20              // bytes of a provider's answer that are kept
-	maxError       = 4 << 10               // bytes of last_error
-	unconfirmed    = 15 * time.Second      // before a job tries again whose credential or model was refused, unconfirmed
-	maxCareful     = 30 * time.Second      // the longest pause between calls after refusals, unconfirmed
-	acceptedFor    = 20 * time.Second      // after a success before the next one is news where a credential is refused
-	expireEvery    = 5                     // ticks
-	repairEvery    = 10                    // ticks
-	compactEvery   = 30                    // ticks
+	maxClaim       = 500                     // jobs in one claim
+	tickEvery      = time.Second             // breakers, upkeep
+	lookEvery      = time.Second             // at the queue and the others' beats, at most; a tenth of DeathAfter if that is less
+	idleEvery      = 1600 * time.Millisecond // the same while nobody waits and nothing runs
+	newsLast       = time.Second             // how long after a look at a breaker a call may start by it
+	statementLimit = 10 * time.Second        // for each statement to Postgres
+	recordLimit    = 10 * time.Second        // for the ends of the last calls when the worker stops
+	abandonLimit   = time.Second             // after that, for handlers that do not heed their context
+	reportPause    = 50 * time.Millisecond   // from a failure to its report, so that failures at one moment are one report
+	localRun       = 3                       // failures in a row that stop this worker's starts until they are reported
+	promotePause   = 50 * time.Millisecond   // between two promotions, so that jobs due at one moment are one statement
+	promptDelay    = 10 * time.Second        // jobs delayed by less are promoted to the moment, others by the tick
+	maxPromote     = 20                      // statements of a promotion, of a thousand jobs each
+	unclearFor     = 2 * time.Minute         // how long a claim or a permit whose reply was lost may still turn up
+	maxResult      = 16 << 20                // bytes of a provider's answer that are kept
+	maxError       = 4 << 10                 // bytes of last_error
+	unconfirmed    = 15 * time.Second        // before a job tries again whose credential or model was refused, unconfirmed
+	maxCareful     = 30 * time.Second        // the longest pause between calls after refusals, unconfirmed
+	acceptedFor    = 20 * time.Second        // after a success before the next one is news where a credential is refused
+	repairEvery    = 20                      // ticks
+	compactEvery   = 60                      // ticks
 )
 
 // Config is what a worker needs to know.
