@@ -1,4 +1,4 @@
-// graphile-worker, with the settings of its own performance page: batches into a local queue, completions in batches.
+// graphile-worker, with the settings of its own performance page, but for a larger local queue, which is faster here.
 import { Logger, makeWorkerUtils, run } from "graphile-worker";
 import { begin, fill, spec, tally } from "./process.mjs";
 
@@ -10,7 +10,7 @@ const preset = {
   worker: {
     connectionString: spec.URL,
     concurrentJobs: 24,
-    localQueue: { size: 500 },
+    localQueue: { size: 2000 },
     completeJobBatchDelay: 0,
     failJobBatchDelay: 0,
     logger: quiet,

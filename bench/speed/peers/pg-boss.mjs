@@ -7,8 +7,8 @@ const boss = new PgBoss({ connectionString: spec.URL, supervise: spec.Part === "
 boss.on("error", (error) => console.error(error));
 
 const options = {
-  batchSize: 500,
-  localConcurrency: 2,
+  batchSize: 1000,
+  localConcurrency: 4,
   burstWhenBatchFull: true,
   pollingIntervalSeconds: 0.5,
   perJobResults: true,
