@@ -1,12 +1,11 @@
 package main
 
 import (
-	"bytes"
 	"fmt"
-	"html"
 	"slices"
 	"time"
 
+	"github.com/sluicedev/sluice/bench/rig"
 	"github.com/sluicedev/sluice/pkg/llm/llmtest"
 )
 
@@ -23,53 +22,51 @@ const (
 
 // plot draws calls a second over time, one strip for each record: admitted below, refused on top.
 func plot(records []record) []byte {
-	b := new(bytes.Buffer)
-	height := marginTop + len(records)*(stripHeight+stripGap) + 20
-	fmt.Fprintf(b, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" font-family="sans-serif" font-size="12">`+"\n", plotWidth, height)
-	fmt.Fprintf(b, `<rect width="100%%" height="100%%" fill="white"/><text x="%d" y="20" font-size="14">Calls per second: `+
-		`<tspan fill="%s">admitted</tspan>, <tspan fill="%s">refused</tspan>; line: the limit's refill; grey: the outage; steps of %v, cut at %d times the refill</text>`+"\n",
-		marginLeft, colourAdmitted, colourRefused, step, clipAt)
+	p := rig.NewPicture(plotWidth, marginTop+len(records)*(stripHeight+stripGap)+20)
+	p.Text(marginLeft, 20, rig.Style{Size: 14}, "Calls per second:")
+	p.Text(marginLeft+115, 20, rig.Style{Size: 14, Colour: colourAdmitted}, "admitted")
+	p.Text(marginLeft+180, 20, rig.Style{Size: 14, Colour: colourRefused}, "refused")
+	p.Text(marginLeft+235, 20, rig.Style{Size: 14},
+		fmt.Sprintf("line: the limit's refill; grey: the outage; steps of %v, cut at %d times the refill", step, clipAt))
 	for i, r := range records {
-		strip{record: r, top: marginTop + i*(stripHeight+stripGap)}.draw(b)
+		strip{record: r, top: float64(marginTop + i*(stripHeight+stripGap))}.draw(p)
 	}
-	b.WriteString("</svg>\n")
-	return b.Bytes()
+	return p.Bytes()
 }
 
 // strip is one contender's part of the plot.
 type strip struct {
 	record
-	top int
+	top float64
 }
 
-func (s strip) draw(b *bytes.Buffer) {
-	bottom := float64(s.top + stripHeight)
+func (s strip) draw(p *rig.Picture) {
+	bottom := s.top + stripHeight
 	if s.up > 0 {
-		fmt.Fprintf(b, `<rect x="%.1f" y="%d" width="%.1f" height="%d" fill="%s"/>`+"\n", s.x(s.down), s.top, s.x(s.up)-s.x(s.down), stripHeight, colourOutage)
+		p.Rect(s.x(s.down), s.top, s.x(s.up)-s.x(s.down), stripHeight, colourOutage)
 	}
 	admittedRate, refusedRate := s.rates()
 	for i := range admittedRate {
 		x, width := s.x(s.from+time.Duration(i)*step), s.x(s.from+step)-s.x(s.from)
 		low := s.height(admittedRate[i])
 		high := s.height(admittedRate[i] + refusedRate[i])
-		fmt.Fprintf(b, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"/>`, x, bottom-low, width, low, colourAdmitted)
-		fmt.Fprintf(b, `<rect x="%.1f" y="%.1f" width="%.1f" height="%.1f" fill="%s"/>`+"\n", x, bottom-high, width, high-low, colourRefused)
+		p.Rect(x, bottom-low, width, low, colourAdmitted)
+		p.Rect(x, bottom-high, width, high-low, colourRefused)
 	}
-	s.axes(b, bottom, slices.Max(admittedRate), slices.Max(refusedRate))
+	s.axes(p, bottom, slices.Max(admittedRate), slices.Max(refusedRate))
 }
 
-func (s strip) axes(b *bytes.Buffer, bottom, mostAdmitted, mostRefused float64) {
+func (s strip) axes(p *rig.Picture, bottom, mostAdmitted, mostRefused float64) {
 	pace := s.scenario.pace()
 	line := bottom - s.height(pace)
-	fmt.Fprintf(b, `<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="black" stroke-dasharray="4 3"/>`, marginLeft, plotWidth-marginRight, line, line)
-	fmt.Fprintf(b, `<line x1="%d" x2="%d" y1="%.1f" y2="%.1f" stroke="black"/>`, marginLeft, plotWidth-marginRight, bottom, bottom)
-	fmt.Fprintf(b, `<text x="%d" y="%.1f" text-anchor="end">%.0f</text>`, marginLeft-5, line+4, pace)
-	fmt.Fprintf(b, `<text x="%d" y="%d" font-weight="bold">%s</text>`, marginLeft, s.top-4, html.EscapeString(s.contender+", "+s.scenario.name))
-	fmt.Fprintf(b, `<text x="%d" y="%d" text-anchor="end">peaks: %.0f admitted, %.0f refused</text>`+"\n", plotWidth-marginRight, s.top-4, mostAdmitted, mostRefused)
+	p.Dashes(marginLeft, line, plotWidth-marginRight, line)
+	p.Line(marginLeft, bottom, plotWidth-marginRight, bottom)
+	p.Text(marginLeft-5, line+4, rig.Style{Anchor: "end"}, fmt.Sprintf("%.0f", pace))
+	p.Text(marginLeft, s.top-4, rig.Style{Bold: true}, s.contender+", "+s.scenario.name)
+	p.Text(plotWidth-marginRight, s.top-4, rig.Style{Anchor: "end"}, fmt.Sprintf("peaks: %.0f admitted, %.0f refused", mostAdmitted, mostRefused))
 	for at := time.Duration(0); at <= s.to-s.from; at += s.tick() {
-		fmt.Fprintf(b, `<text x="%.1f" y="%.1f" text-anchor="middle" font-size="10">%gs</text>`, s.x(s.from+at), bottom+12, at.Seconds())
+		p.Text(s.x(s.from+at), bottom+12, rig.Style{Size: 10, Anchor: "middle"}, fmt.Sprintf("%gs", at.Seconds()))
 	}
-	b.WriteString("\n")
 }
 
 // tick is how far the times on the axis are apart.

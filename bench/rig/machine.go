@@ -5,6 +5,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
 	"strings"
 )
 
@@ -16,6 +19,32 @@ func Load() string {
 	}
 	last, _, _ := strings.Cut(string(file), " ")
 	return last
+}
+
+var (
+	cpuModel    = regexp.MustCompile(`(?m)^model name\s*:\s*(.+)$`)
+	totalMemory = regexp.MustCompile(`MemTotal:\s*(\d+) kB`)
+)
+
+// Machine says in words what this runs on, as far as the system tells.
+func Machine() string {
+	words := fmt.Sprintf("%d CPUs", runtime.NumCPU())
+	if model := firstIn("/proc/cpuinfo", cpuModel); model != "" {
+		words += " (" + model + ")"
+	}
+	if kib, err := strconv.ParseInt(firstIn("/proc/meminfo", totalMemory), 10, 64); err == nil {
+		words += fmt.Sprintf(", %d GB of memory", (kib+1<<19)>>20)
+	}
+	return words + ", " + runtime.GOOS
+}
+
+// firstIn is the first submatch in a file; "" where there is none.
+func firstIn(path string, pattern *regexp.Regexp) string {
+	content, _ := os.ReadFile(path) // not every system has it
+	if found := pattern.FindSubmatch(content); found != nil {
+		return string(found[1])
+	}
+	return ""
 }
 
 // Save writes a file, its folder too, and says so.

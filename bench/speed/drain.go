@@ -13,7 +13,7 @@ import (
 )
 
 // lookEvery is the pause between two looks at whether the last job is done, once all have begun.
-const lookEvery = 5 * time.Millisecond
+const lookEvery = 10 * time.Millisecond
 
 // drained is what it took to work off jobs that were all there.
 type drained struct {
@@ -128,11 +128,11 @@ func (r reading) since(before reading) reading {
 
 // drains are those of a queue that holds nothing else.
 func (b *bench) drains(ctx context.Context) error {
-	for _, processes := range []int{1, 2, 4} {
+	for _, processes := range b.processes {
 		var entries []entry
 		for _, c := range b.contenders() {
 			d := drain{contender: c, processes: processes, load: lean(c.portion(b.jobs))}
-			entries = append(entries, b.drainOf(count(processes, "process", "processes"), d))
+			entries = append(entries, b.drainOf(processesTest(processes), d))
 		}
 		if err := b.repeat(ctx, "drain", b.trials, entries); err != nil {
 			return err

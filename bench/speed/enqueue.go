@@ -12,18 +12,16 @@ import (
 
 // enqueues are the jobs that come one by one, and those that come in batches.
 func (b *bench) enqueues(ctx context.Context) error {
-	for _, clients := range []int{1, 32, 256} {
-		p := pace{Clients: clients, Warm: b.warm, Span: b.span}
-		test := "one a request, " + count(clients, "client", "clients")
+	for _, n := range b.clients {
+		p := pace{Clients: n, Warm: b.warm, Span: b.span}
 		if err := b.repeat(ctx, "enqueue", b.trials, []entry{
-			b.overHTTP(test, sluiceFront{}, p, 1), b.overHTTP(test, riverFront{riverDefaults}, p, 1),
+			b.overHTTP(singleTest(n), sluiceFront{}, p, 1), b.overHTTP(singleTest(n), riverFront{riverDefaults}, p, 1),
 		}); err != nil {
 			return err
 		}
 	}
-	for _, clients := range []int{1, 4} {
-		p := pace{Clients: clients, Warm: b.warm, Span: b.span}
-		test := thousands(float64(b.batch)) + " a request, " + count(clients, "client", "clients")
+	for _, n := range b.senders {
+		p, test := pace{Clients: n, Warm: b.warm, Span: b.span}, batchTest(b.batch, n)
 		if err := b.repeat(ctx, "enqueue", b.trials, []entry{
 			b.overHTTP(test, sluiceFront{}, p, b.batch), b.overHTTP(test, riverFront{riverDefaults}, p, b.batch), b.inBulk(test, p),
 		}); err != nil {

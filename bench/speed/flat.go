@@ -25,12 +25,12 @@ func (b *bench) flats(ctx context.Context) error {
 		d.beside = holdSnapshot
 		return d
 	}
-	finished, delayed := thousands(float64(b.kept))+" finished jobs", thousands(float64(b.delayed))+" delayed jobs"
+	finished := b.finishedTest()
 	return b.repeat(ctx, "flatness", b.trials, []entry{
 		b.drainOf(asItIs, of(sluicePlain)),
 		b.laden(finished, of(sluicePlain), func(ctx context.Context, url string) error { return sluiceKeep(ctx, url, b.kept) }),
-		b.laden(delayed, of(sluicePlain), func(ctx context.Context, url string) error { return sluiceDelay(ctx, url, b.delayed) }),
-		b.laden(thousands(float64(b.parked))+" jobs of a paused upstream", of(sluiceBoth), func(ctx context.Context, url string) error {
+		b.laden(b.delayedTest(), of(sluicePlain), func(ctx context.Context, url string) error { return sluiceDelay(ctx, url, b.delayed) }),
+		b.laden(b.parkedTest(), of(sluiceBoth), func(ctx context.Context, url string) error {
 			return sluicePark(ctx, url, b.parked)
 		}),
 		b.drainOf(heldTest, held(sluicePlain)),
@@ -45,6 +45,12 @@ const (
 	asItIs   = "nothing else"
 	heldTest = "a session holds a snapshot"
 )
+
+func (s scale) finishedTest() string { return thousands(float64(s.kept)) + " finished jobs" }
+func (s scale) delayedTest() string  { return thousands(float64(s.delayed)) + " delayed jobs" }
+func (s scale) parkedTest() string {
+	return thousands(float64(s.parked)) + " jobs of a paused upstream"
+}
 
 // laden is a drain in a database that is filled before the first trial and kept for the others.
 func (b *bench) laden(test string, d drain, fill func(ctx context.Context, url string) error) entry {

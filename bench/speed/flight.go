@@ -52,7 +52,7 @@ func (b *bench) untilDone(ctx context.Context, at database, jobs int, limit time
 		return err
 	}
 	defer func() { err = errors.Join(err, db.Close(context.WithoutCancel(ctx))) }()
-	for left := true; left; rig.Pause(ctx, 10*lookEvery) {
+	for left := true; left; rig.Pause(ctx, 5*lookEvery) {
 		if err := db.QueryRow(ctx, sluiceCalls.leftSQL(), jobs).Scan(&left); err != nil {
 			return fmt.Errorf("wait until %d jobs are done: %w", jobs, err)
 		}

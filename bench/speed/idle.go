@@ -10,8 +10,6 @@ import (
 	"github.com/sluicedev/sluice/bench/rig"
 )
 
-const fleetSize = 20
-
 var (
 	queryRate  = figure{"queries/s a worker", 2}
 	commitRate = figure{"commits/s a worker", 2}
@@ -21,8 +19,8 @@ var (
 // idles are fleets that have nothing to do.
 func (b *bench) idles(ctx context.Context) error {
 	var entries []entry
-	for _, c := range append([]contender{sluicePlain, riverDefaults}, b.peers()...) {
-		entries = append(entries, entry{count(fleetSize, "worker", "workers"), c.name(), func(ctx context.Context) (figures, error) {
+	for _, c := range append([]contender{sluiceBoth, riverDefaults}, b.peers()...) {
+		entries = append(entries, entry{count(b.fleet, "worker", "workers"), c.name(), func(ctx context.Context) (figures, error) {
 			return b.fresh(ctx, c, func(at database) (figures, error) { return b.idle(ctx, c, at) })
 		}})
 	}
@@ -35,7 +33,7 @@ func (b *bench) idle(ctx context.Context, c contender, at database) (got figures
 	if _, err := b.server.Admin.Exec(ctx, `alter database `+name+` set pg_stat_statements.track = 'top'`); err != nil {
 		return nil, err
 	}
-	crew, err := hire(ctx, fleetSize, func() (*exec.Cmd, error) { return c.worker(at.url, lean(0)) })
+	crew, err := hire(ctx, b.fleet, func() (*exec.Cmd, error) { return c.worker(at.url, lean(0)) })
 	if err != nil {
 		return nil, err
 	}
@@ -58,11 +56,11 @@ func (b *bench) idle(ctx context.Context, c contender, at database) (got figures
 	}
 	seconds := after.at.Sub(before.at).Seconds()
 	got = figures{
-		commitRate: float64(after.commits-before.commits) / seconds / fleetSize,
+		commitRate: float64(after.commits-before.commits) / seconds / float64(b.fleet),
 		idleCPU:    100 * (after.postgres - before.postgres).Seconds() / seconds,
 	}
 	if b.server.Statements {
-		got[queryRate] = float64(after.queries-before.queries) / seconds / fleetSize
+		got[queryRate] = float64(after.queries-before.queries) / seconds / float64(b.fleet)
 	}
 	return got, nil
 }

@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/signal"
 	"regexp"
+	"runtime"
+	"runtime/debug"
 	"slices"
 	"syscall"
 	"time"
@@ -33,6 +35,8 @@ func main() {
 type options struct {
 	scale
 	part, test, contender *regexp.Regexp // only those
+	page                  string         // folder for the page and its plots; "": none is written there
+	write                 bool           // into the checkout's docs
 }
 
 func parse(args []string, help io.Writer) (o options, err error) {
@@ -54,6 +58,8 @@ func parse(args []string, help io.Writer) (o options, err error) {
 	contender := pattern("contender", "only contenders whose name matches this `regexp`")
 	jobs := flags.Int("jobs", 0, "`n` jobs in a drain (100000)")
 	repeat := flags.Int("repeat", 0, "`n` trials of everything (3)")
+	flags.StringVar(&o.page, "page", "", "write benchmarks.md and its plots into this `folder`")
+	flags.BoolVar(&o.write, "write", false, "write them into docs of this checkout")
 	kept := flags.Int("kept", 0, "`n` finished jobs kept, in one test of flatness (1000000)")
 	if err := flags.Parse(args); err != nil {
 		return o, err
@@ -84,37 +90,6 @@ func parse(args []string, help io.Writer) (o options, err error) {
 	}
 	return o, nil
 }
-
-// scale is how large everything is.
-type scale struct {
-	trials int
-	jobs   int // in a drain
-	large  int // in a drain of large jobs
-
-	warm, span           time.Duration // of enqueueing: not counted, counted
-	batch                int           // jobs in a request for many
-	rates                []int         // jobs a second, of enqueue to start
-	startWarm, startSpan time.Duration
-	calls                int // in flight
-	kept                 int // finished jobs that a queue holds beside those that are drained
-	delayed, parked      int // delayed jobs, jobs of a paused upstream, likewise
-	idleWarm, idleSpan   time.Duration
-}
-
-var (
-	full = scale{
-		trials: 3, jobs: 100_000, large: 20_000, warm: 500 * time.Millisecond, span: 5 * time.Second, batch: bulk,
-		rates: []int{50, 500}, startWarm: time.Second, startSpan: 10 * time.Second, calls: 10_000,
-		kept: 1_000_000, delayed: 1_000_000, parked: 100_000,
-		idleWarm: 5 * time.Second, idleSpan: 30 * time.Second,
-	}
-	quick = scale{
-		trials: 1, jobs: 2_000, large: 200, warm: 50 * time.Millisecond, span: 300 * time.Millisecond, batch: 100,
-		rates: []int{50}, startWarm: 100 * time.Millisecond, startSpan: 500 * time.Millisecond, calls: 100,
-		kept: 2_000, delayed: 2_000, parked: 1_000,
-		idleWarm: 500 * time.Millisecond, idleSpan: time.Second,
-	}
-)
 
 // bench is one run of the benchmark.
 type bench struct {
@@ -156,6 +131,10 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 	if err := b.fetchPeers(ctx); err != nil {
 		return err
 	}
+	conditions, err := b.conditions(ctx)
+	if err != nil {
+		return err
+	}
 	for _, p := range parts {
 		if !o.part.MatchString(p.name) {
 			continue
@@ -164,8 +143,52 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 	}
-	b.print(out)
-	return nil
+	b.print(out, conditions)
+	return b.save(ctx, conditions)
+}
+
+// conditions says what the figures hold for.
+func (b *bench) conditions(ctx context.Context) (string, error) {
+	commit, err := b.commitTime(ctx)
+	if err != nil {
+		return "", err
+	}
+	without := ""
+	if b.node == nil {
+		without = "; without graphile-worker and pg-boss"
+	}
+	return fmt.Sprintf("%s; PostgreSQL %d with fsync and synchronous_commit on, shared_buffers 1 GB, max_wal_size 8 GB, a commit alone takes %.1f ms; "+
+		"%s, River %s, graphile-worker %s and pg-boss %s on Node.js %s%s; medians of %s, contenders in turns; load of the machine before: %s; %s",
+		rig.Machine(), b.server.Major(), commit.Seconds()*1000, runtime.Version(), version("github.com/riverqueue/river"),
+		graphileVersion, bossVersion, nodeVersion, without, count(b.trials, "trial", "trials"), rig.Load(), time.Now().UTC().Format(time.DateOnly)), nil
+}
+
+// version is that of a module in this program.
+func version(module string) string {
+	info, _ := debug.ReadBuildInfo() // every program that is built from modules has it
+	for _, m := range info.Deps {
+		if m.Path == module {
+			return m.Version
+		}
+	}
+	return "of an unknown version"
+}
+
+// commitTime is how long the server takes to commit one row, while nobody else does: half of all times are shorter.
+func (b *bench) commitTime(ctx context.Context) (time.Duration, error) {
+	if _, err := b.server.Admin.Exec(ctx, `create table commits (n integer)`); err != nil {
+		return 0, err
+	}
+	times := make([]time.Duration, 51)
+	for i := range times {
+		began := time.Now()
+		if _, err := b.server.Admin.Exec(ctx, `insert into commits values ($1)`, i); err != nil {
+			return 0, err
+		}
+		times[i] = time.Since(began)
+	}
+	slices.Sort(times)
+	return times[len(times)/2], nil
 }
 
 // fetchPeers gets those that run on Node.js, if any is asked for. Without npm they are left out, but not in CI.
@@ -185,48 +208,4 @@ func (b *bench) fetchPeers(ctx context.Context) error {
 		fmt.Fprintf(b.progress, "graphile-worker and pg-boss are left out: %v\n", err)
 	}
 	return nil
-}
-
-// part is a chapter of the benchmark.
-type part struct {
-	name    string
-	run     func(*bench, context.Context) error
-	columns []figure // the range of the first is told
-}
-
-var parts = []part{
-	{"enqueue", (*bench).enqueues, []figure{enqueueRate, answerP50, answerP99}},
-	{"enqueue to start", (*bench).starts, []figure{startP50, startP95, startP99, fromSentP50, fromSentP99, startedCount}},
-	{"in flight", (*bench).flights, []figure{rssPerCall, heapPerCall, cpuPerCall, connections, secondsToStart}},
-	{"idle", (*bench).idles, []figure{queryRate, commitRate, idleCPU}},
-	{"flatness", (*bench).flats, []figure{jobRate, postgresCPU, workerCPU, walBytes, commitCount}},
-	{"drain", (*bench).drains, []figure{jobRate, postgresCPU, workerCPU, walBytes, commitCount}},
-}
-
-// print writes a table for each part.
-func (b *bench) print(out io.Writer) {
-	for _, p := range parts {
-		if table := b.table(p); len(table.Rows) > 0 {
-			fmt.Fprintln(out)
-			table.Text(out)
-		}
-	}
-}
-
-func (b *bench) table(p part) rig.Table {
-	t := rig.Table{Columns: []string{p.name, "contender", p.columns[0].name, "range"}, Names: 2}
-	for _, f := range p.columns[1:] {
-		t.Columns = append(t.Columns, f.name)
-	}
-	for _, r := range b.rows {
-		if r.part != p.name {
-			continue
-		}
-		cells := []string{r.test, r.contender, r.cell(p.columns[0]), r.spread(p.columns[0])}
-		for _, f := range p.columns[1:] {
-			cells = append(cells, r.cell(f))
-		}
-		t.Rows = append(t.Rows, cells)
-	}
-	return t
 }

@@ -21,7 +21,7 @@ const (
 // starts are the times from a job's enqueue until its work begins.
 func (b *bench) starts(ctx context.Context) error {
 	for _, rate := range b.rates {
-		test := fmt.Sprintf("%d jobs/s", rate)
+		test := rateTest(rate)
 		p := pace{Clients: startClients, Warm: b.startWarm, Span: b.startSpan, Rate: float64(rate)}
 		if err := b.repeat(ctx, "enqueue to start", b.trials, []entry{
 			b.toStart(test, sluiceStart{}, p), b.toStart(test, riverStart{riverFastest}, p), b.toStart(test, riverStart{riverDefaults}, p),
