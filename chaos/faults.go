@@ -18,6 +18,8 @@ type fault struct {
 	name   string
 	hold   span
 	quick  bool // part of the small round, for as short as it may be
+	spares bool // all workers live through it, and are not to be taken for dead
+	blamed bool // it is the provider's, whose breaker may open
 	inject func(context.Context, *rig) (heal, error)
 
 	prepare func(*rig, context.Context) error // before the load begins
@@ -54,24 +56,25 @@ var faults = []fault{
 	{name: "zombie", quick: true, hold: seconds(8, 14), inject: zombie},
 	{name: "zombie, then a pause", hold: seconds(8, 12), inject: pausedZombie},
 	{name: "kill api", hold: seconds(1, 3), inject: killAPI},
-	{name: "postgres crash", quick: true, hold: seconds(2, 8), inject: halt(syscall.SIGKILL)},
-	{name: "postgres restart", hold: seconds(1, 5), inject: halt(syscall.SIGINT)},
+	{name: "postgres crash", quick: true, hold: seconds(2, 8), spares: true, inject: halt(syscall.SIGKILL)},
+	{name: "postgres restart", hold: seconds(1, 5), spares: true, inject: halt(syscall.SIGINT)},
 	{name: "terminate backends", quick: true, hold: seconds(3, 12), inject: terminateBackends},
-	{name: "read-only", hold: seconds(6, 12), inject: readOnly},
+	{name: "read-only", hold: seconds(6, 12), spares: true, inject: readOnly},
+	{name: "failover", hold: seconds(6, 12), spares: true, inject: failover},
 	{name: "database half-open", quick: true, hold: seconds(8, 14), inject: halfOpenDatabase},
 	{name: "database slow", hold: seconds(8, 14), inject: onDatabase(slow(250, 100, 60))},
 	{name: "database resets", hold: seconds(6, 10), inject: onDatabase(reset(300))},
-	{name: "provider half-open", hold: seconds(9, 12), inject: onProvider(silent)},
-	{name: "provider slow", hold: seconds(8, 12), inject: onProvider(slow(1500, 500, 20))},
-	{name: "provider resets", hold: seconds(4, 8), inject: onProvider(reset(200))},
+	{name: "provider half-open", hold: seconds(9, 12), blamed: true, inject: onProvider(silent)},
+	{name: "provider slow", hold: seconds(8, 12), blamed: true, inject: onProvider(slow(1500, 500, 20))},
+	{name: "provider resets", hold: seconds(4, 8), blamed: true, inject: onProvider(reset(200))},
 	{name: "connections used up", hold: seconds(8, 14), inject: hoardConnections},
 	{name: "notifications lost", hold: seconds(8, 12), inject: loseNotifications},
 	{name: "clock", hold: seconds(8, 12), prepare: (*rig).buildSkewed, inject: wrongClocks},
 	{name: "rolling restart", quick: true, inject: rollingRestart},
-	{name: "disk full", hold: seconds(4, 8), inject: diskFull},
-	{name: "provider outage", hold: seconds(8, 15), inject: mode("down")},
-	{name: "429 storm", hold: seconds(5, 10), inject: cutLimit},
-	{name: "429 without headers", hold: seconds(5, 10), inject: mode("rate_limited")},
+	{name: "disk full", hold: seconds(4, 8), spares: true, inject: diskFull},
+	{name: "provider outage", hold: seconds(8, 15), blamed: true, inject: mode("down")},
+	{name: "429 storm", hold: seconds(5, 10), blamed: true, inject: cutLimit},
+	{name: "429 without headers", hold: seconds(5, 10), blamed: true, inject: mode("rate_limited")},
 }
 
 func healed(note string) heal { return func(context.Context) (string, error) { return note, nil } }
@@ -235,7 +238,7 @@ func terminateBackends(ctx context.Context, r *rig) (heal, error) {
 	}, nil
 }
 
-// readOnly makes the server what a demoted primary is: it answers reads and refuses writes.
+// readOnly makes the server what a demoted primary is: it answers reads and refuses writes, in the sessions that there are.
 func readOnly(ctx context.Context, r *rig) (heal, error) {
 	return func(ctx context.Context) (string, error) {
 		return "", r.set(ctx, `alter system reset default_transaction_read_only`)

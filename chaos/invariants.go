@@ -37,7 +37,7 @@ type invariant struct {
 }
 
 var invariants = []invariant{
-	{holds: "what has ended never changes, no lease falls, no attempt gets another worker", sql: `
+	{holds: "what has ended changes by a retry alone, a lease by a claim or a cancel, an attempt never its worker", sql: `
 		select id || ': ' || coalesce(was::json ->> 'state', was::json ->> 'outcome', 'open') || ' became ' ||
 			case when became = 'deleted' then became else coalesce(became::json ->> 'state', became::json ->> 'outcome', 'open') end
 		from chaos.changes where $1 >= 0`},
@@ -45,16 +45,21 @@ var invariants = []invariant{
 		select j.id || ': ' || j.state || ', ' || coalesce(a.ok, 0) || ' ok'
 		from jobs j left join (select job_id, count(*) ok from attempts where outcome = 'ok' group by 1) a on a.job_id = j.id
 		where coalesce(a.ok, 0) <> (j.state = 'done')::int and $1 >= 0`},
-	{holds: "attempts are numbered from 1 to the job's lease", sql: `
-		select j.id || ': ' || j.state || ', lease ' || j.lease || ', ' || coalesce(a.n, 0) || ' attempts up to ' || coalesce(a.top, 0)
-		from jobs j left join (select job_id, count(*) n, max(number) top from attempts group by 1) a on a.job_id = j.id
-		left join attempts last on last.job_id = j.id and last.number = a.top
-		where $1 >= 0 and (coalesce(a.n, 0) <> coalesce(a.top, 0) or j.lease <> coalesce(a.top, 0)
-			+ (j.state = 'cancelled' and a.top is not null and coalesce(last.outcome, 'cancelled') = 'cancelled')::int)`},
-	{holds: "jobs.attempts is the number of charged attempts", sql: `
+	{holds: "each number up to a job's lease is that of one attempt, or of the cancel of one", sql: `
+		select j.id || ': ' || j.state || ', lease ' || j.lease || ', ' || coalesce(taken.n, 0) || ' numbers up to ' || coalesce(taken.top, 0)
+		from jobs j left join (
+			select job_id, count(*) n, count(distinct number) kinds, max(number) top
+			from (select job_id, number from attempts
+				union all select job_id, lease from chaos.orders where verb = 'cancel' and was = 'running') either
+			group by 1) taken on taken.job_id = j.id
+		where $1 >= 0 and (j.lease, j.lease, j.lease) <> (coalesce(taken.n, 0), coalesce(taken.kinds, 0), coalesce(taken.top, 0))`},
+	{holds: "jobs.attempts is the number of charged attempts since the last retry by hand", sql: `
 		select j.id || ': ' || j.attempts || ', and ' || coalesce(a.n, 0) || ' are charged'
-		from jobs j left join (select job_id, count(*) n from attempts where charged group by 1) a on a.job_id = j.id
-		where j.attempts <> least(coalesce(a.n, 0), j.max_attempts) and $1 >= 0`},
+		from jobs j left join (
+			select job_id, count(*) n
+			from attempts left join (select job_id, max(lease) lease from chaos.orders where verb = 'retry' group by 1) life using (job_id)
+			where charged and number > coalesce(life.lease, 0) group by 1) a on a.job_id = j.id
+		where j.attempts <> coalesce(a.n, 0) and $1 >= 0`},
 	{holds: "what is nobody's fault is not charged", sql: `
 		select job_id || '/' || number || ': ' || outcome from attempts
 		where charged and outcome in ('interrupted', 'held', 'rate_limited', 'cancelled') and $1 >= 0`},
@@ -66,7 +71,8 @@ var invariants = []invariant{
 		select a.job_id || '/' || a.number || ': ' || a.worker || ', job ' || j.state || ', lease ' || j.lease || ' of ' || coalesce(j.worker, 'nobody')
 		from attempts a join jobs j on j.id = a.job_id
 		where a.outcome is null and not (j.state = 'running' and j.lease = a.number and j.worker = a.worker)
-		  and not (j.state = 'cancelled' and j.finished_at > now() - $1 * interval '1 second')`},
+		  and not exists (select from chaos.orders o where o.job_id = a.job_id and o.verb = 'cancel' and o.was = 'running'
+			and o.lease = a.number + 1 and o.at > now() - $1 * interval '1 second')`},
 	{holds: "a running job has an open attempt", sql: `
 		select j.id || ': lease ' || j.lease from jobs j
 		where j.state = 'running' and $1 >= 0
@@ -81,6 +87,11 @@ var invariants = []invariant{
 	{holds: "an Idempotency-Key has one job", sql: `
 		select idempotency_key || ': ' || count(*) from jobs
 		where idempotency_key is not null and $1 >= 0 group by tenant, idempotency_key having count(*) > 1`},
+	{holds: "ended_counts has each ended job once", sql: `
+		select state || ': ' || coalesce(j.n, 0) || ' jobs, counted as ' || coalesce(c.n, 0)
+		from (select state, count(*) n from jobs where finished_at is not null group by 1) j
+		full join (select state, sum(n) n from ended_counts group by 1) c using (state)
+		where coalesce(j.n, 0) <> coalesce(c.n, 0) and $1 >= 0`},
 	{atEnd: true, holds: "nobody is in ready or delayed who does not wait", sql: `
 		select job_id || ': ready' from ready where $1 >= 0 union all select job_id || ': delayed' from delayed`},
 	{atEnd: true, holds: "every job has ended", sql: `
@@ -101,6 +112,7 @@ func (r *rig) check(ctx context.Context, atEnd bool) ([]violation, error) {
 	for _, check := range []func() ([]violation, error){
 		func() ([]violation, error) { return r.checkRows(ctx, tx, atEnd) },
 		func() ([]violation, error) { return checkPromises(ctx, tx, promised) },
+		func() ([]violation, error) { return checkOrders(ctx, tx, promised, r.ledger.copy()) },
 		func() ([]violation, error) { return r.checkCalls(ctx, tx, before) },
 	} {
 		more, err := check()
@@ -132,24 +144,23 @@ func (r *rig) checkRows(ctx context.Context, tx pgx.Tx, atEnd bool) (found []vio
 	return found, nil
 }
 
-func checkPromises(ctx context.Context, tx pgx.Tx, promised *ledger) (found []violation, err error) {
+func checkPromises(ctx context.Context, tx pgx.Tx, promised *ledger) ([]violation, error) {
 	lost, err := texts(ctx, tx, `select id from unnest($1::text[]) as u(id) where not exists (select from jobs j where j.id = u.id::uuid)`, promised.accepted)
 	if err != nil {
 		return nil, err
 	}
-	if len(lost) > 0 {
-		found = append(found, violation{"what was accepted exists", lost})
-	}
-	undone, err := texts(ctx, tx, `select id || ': ' || state from jobs where id = any ($1::uuid[]) and state <> 'cancelled'`, promised.cancelled)
-	if len(undone) > 0 {
-		found = append(found, violation{"a cancel that was answered holds", undone})
-	}
-	return found, err
+	undone, err := texts(ctx, tx, `select id || ': ' || state from jobs where id = any ($1::uuid[]) and state <> 'done'`, promised.done)
+	return broken(violation{"what was accepted exists", lost}, violation{"what was seen done is done", undone}), err
+}
+
+// broken are those of some invariants that somebody offends.
+func broken(all ...violation) []violation {
+	return slices.DeleteFunc(all, func(v violation) bool { return len(v.offenders) == 0 })
 }
 
 // checkCalls compares the provider's log, as it was before the snapshot, with the attempts in it; and the attempts with the
 // log as it is now.
-func (r *rig) checkCalls(ctx context.Context, tx pgx.Tx, before []llmtest.Call) (found []violation, err error) {
+func (r *rig) checkCalls(ctx context.Context, tx pgx.Tx, before []llmtest.Call) ([]violation, error) {
 	outcomes := map[string]string{}
 	var id, outcome string
 	rows, err := tx.Query(ctx, `select job_id || '/' || number, coalesce(outcome, '') from attempts`)
@@ -180,14 +191,8 @@ func (r *rig) checkCalls(ctx context.Context, tx pgx.Tx, before []llmtest.Call) 
 			unheard = append(unheard, id)
 		}
 	}
-	for _, v := range []violation{
-		{"each call has its attempt", strangers}, {"no two calls have one id", twice}, {"each ok attempt has a call that was answered", unheard},
-	} {
-		if len(v.offenders) > 0 {
-			found = append(found, v)
-		}
-	}
-	return found, nil
+	return broken(violation{"each call has its attempt", strangers}, violation{"no two calls have one id", twice},
+		violation{"each ok attempt has a call that was answered", unheard}), nil
 }
 
 // texts are the rows of a query with one column.
@@ -205,6 +210,7 @@ const (
 	dumpSQL = `
 select to_json(j)::text from jobs j where id = $1::uuid
 union all select to_json(a)::text from (select * from attempts where job_id = $1::uuid order by number) a
+union all select to_json(o)::text from (select * from chaos.orders where job_id = $1::uuid order by at) o
 union all select to_json(c)::text from chaos.changes c where left(c.id, 36) = $1::uuid::text`
 	dumpMost = 20 // offenders of one invariant
 )

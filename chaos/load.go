@@ -75,9 +75,11 @@ func (l *load) choose() (jobs int, client func(context.Context)) {
 		return 1, l.delayed
 	case p < 29:
 		return batchSize, l.batch
-	case p < 34:
+	case p < 33:
 		return 1, l.cancelled
-	case p < 35:
+	case p < 38:
+		return 1, l.steered
+	case p < 39:
 		return 1, func(ctx context.Context) { l.plain(ctx, "[[sim:bad_request]]") }
 	default:
 		return 1, func(ctx context.Context) { l.plain(ctx, "") }
@@ -88,6 +90,11 @@ func (l *load) draw(n int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.random.IntN(n)
+}
+
+// dither waits for up to a time.
+func (l *load) dither(ctx context.Context, most time.Duration) {
+	sleep(ctx, time.Duration(l.draw(int(most.Milliseconds())))*time.Millisecond)
 }
 
 // job is the body of a request. Every third asks for a priority of its own.
@@ -129,12 +136,8 @@ func (l *load) cancelled(ctx context.Context) {
 	if id == "" {
 		return
 	}
-	sleep(ctx, time.Duration(l.draw(2000))*time.Millisecond)
-	var job struct{ State string }
-	status := l.post(ctx, "/api/ai/jobs/"+id+"/cancel", nil, "", &job)
-	if status == http.StatusOK {
-		l.ledger.change(func(to *ledger) { to.cancelled = append(to.cancelled, id) })
-	}
+	l.dither(ctx, 2*time.Second)
+	l.order(ctx, id, cancel)
 }
 
 // keyed sends a request with a key until the answer is clear, and half the time once or twice more.
@@ -146,7 +149,7 @@ func (l *load) keyed(ctx context.Context) {
 		sleep(ctx, time.Duration(100+l.draw(400))*time.Millisecond)
 	}
 	for range l.draw(4) - 1 {
-		sleep(ctx, time.Duration(l.draw(1000))*time.Millisecond)
+		l.dither(ctx, time.Second)
 		l.enqueue(ctx, job, key)
 	}
 }
@@ -181,15 +184,19 @@ func (l *load) enqueue(ctx context.Context, job any, key string) (id string) {
 	return made.ID
 }
 
-// post makes a request to the API whose turn it is, and gives the status, or 0 where no whole answer came.
 func (l *load) post(ctx context.Context, path string, body any, key string, answer any) (status int) {
+	return l.request(ctx, http.MethodPost, path, body, key, answer)
+}
+
+// request asks the API whose turn it is, and gives the status, or 0 where no whole answer came.
+func (l *load) request(ctx context.Context, method, path string, body any, key string, answer any) (status int) {
 	defer func() { l.note(path, status) }()
 	raw, err := json.Marshal(body)
 	if err != nil {
 		panic(err) // all bodies are ours
 	}
 	api := l.apis[int(l.next.Add(1))%len(l.apis)]
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, api+path, bytes.NewReader(raw))
+	req, err := http.NewRequestWithContext(ctx, method, api+path, bytes.NewReader(raw))
 	if err != nil {
 		panic(err)
 	}

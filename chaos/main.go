@@ -228,7 +228,8 @@ func (r *rig) summary(ctx context.Context, outcomes []outcome, out io.Writer) er
 		return err
 	}
 	l := r.ledger.copy()
-	_, err = fmt.Fprintf(out, "\njobs: %v; attempts: %v; %d calls\n%d requests, %d accepted jobs, %d unclear answers, %d not sent, %d keys, %d cancels\n",
-		jobs, attempts, r.simulator.Count(), l.asked, len(l.accepted), l.unclear, l.skipped, len(l.keys), len(l.cancelled))
+	cancels, retries := l.obeyed()
+	_, err = fmt.Fprintf(out, "\njobs: %v; attempts: %v; %d calls\n%d requests, %d accepted jobs, %d unclear answers, %d not sent, %d keys, %d cancels, %d retries by hand\n",
+		jobs, attempts, r.simulator.Count(), l.asked, len(l.accepted), l.unclear, l.skipped, len(l.keys), cancels, retries)
 	return err
 }

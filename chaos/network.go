@@ -31,6 +31,13 @@ func (n network) wire(name, to string) (wire, error) {
 	return w, nil
 }
 
+// turn leads a wire to another server. Who was connected is not any more.
+func (w wire) turn(to string) error {
+	w.Stop()
+	w.Upstream = to
+	return w.Start()
+}
+
 // toxic is what happens to the bytes of a wire, in toxiproxy's words.
 type toxic struct {
 	Type       string         `json:"type"`

@@ -75,14 +75,6 @@ func findPooler() (string, error) {
 
 // configurePooler writes its files into a folder that its user may read.
 func (r *rig) configurePooler(owner *syscall.Credential) (ini string, err error) {
-	address, user, err := r.postgres.address()
-	if err != nil {
-		return "", err
-	}
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		return "", err
-	}
 	if r.poolerPort, err = freePort(); err != nil {
 		return "", err
 	}
@@ -90,11 +82,12 @@ func (r *rig) configurePooler(owner *syscall.Credential) (ini string, err error)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return "", err
 	}
+	user := r.postgres.url.User
 	password, _ := user.Password()
 	ini = filepath.Join(dir, "pgbouncer.ini")
 	users := filepath.Join(dir, "users.txt")
 	for path, content := range map[string]string{
-		ini:   fmt.Sprintf(poolerConfig, database, port, database, r.poolerPort, users),
+		ini:   fmt.Sprintf(poolerConfig, database, r.postgres.url.Port(), database, r.poolerPort, users),
 		users: fmt.Sprintf("%q %q\n", user.Username(), password),
 	} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -74,7 +73,7 @@ func (r *rig) build(ctx context.Context) error {
 }
 
 func (r *rig) startServers(ctx context.Context) (err error) {
-	if r.postgres, err = startPostgres(ctx); err != nil {
+	if r.postgres, err = startPostgres(ctx, r.network); err != nil {
 		return err
 	}
 	r.simulator, err = llmtest.Listen("127.0.0.1:0", llmtest.WithScript(provider), llmtest.MaxCalls(maxCalls))
@@ -107,10 +106,7 @@ func (r *rig) seats(context.Context) error {
 
 // connect lays the wires of a seat.
 func (r *rig) connect(s *seat) error {
-	direct, _, err := r.postgres.address()
-	if err != nil {
-		return err
-	}
+	direct := r.postgres.url.Host
 	database := direct
 	if r.bouncer != nil {
 		database = r.poolerAddress()
@@ -124,6 +120,7 @@ func (r *rig) connect(s *seat) error {
 		{&s.direct, "direct", direct},
 		{&s.provider, "provider", strings.TrimPrefix(r.simulator.URL(), "http://")},
 	} {
+		var err error
 		if *to.wire, err = r.network.wire(s.name+"-"+to.name, to.address); err != nil {
 			return err
 		}
@@ -134,13 +131,10 @@ func (r *rig) connect(s *seat) error {
 
 // databaseURLs are a seat's two ways to the database.
 func (r *rig) databaseURLs(s *seat) []string {
-	_, user, err := r.postgres.address()
-	if err != nil {
-		panic(err) // it was parsed when the seat was made
-	}
 	through := func(w wire, query string) string {
-		u := url.URL{Scheme: "postgres", User: user, Host: w.Listen, Path: database, RawQuery: "sslmode=disable" + query}
-		return u.String()
+		u := *r.postgres.url
+		u.Host = w.Listen
+		return u.String() + query
 	}
 	if !r.pooled {
 		return []string{"DATABASE_URL=" + through(s.database, ""), "SLUICE_DIRECT_DATABASE_URL=" + through(s.direct, "")}
@@ -206,7 +200,7 @@ func (r *rig) close(keep bool) error {
 	}
 	if r.postgres != nil {
 		if keep {
-			errs = append(errs, copyFile(r.postgres.Log(), filepath.Join(r.dir, "postgres.log")))
+			errs = append(errs, r.keepLog())
 		}
 		errs = append(errs, r.postgres.close())
 	}
@@ -216,12 +210,18 @@ func (r *rig) close(keep bool) error {
 	return errors.Join(errs...)
 }
 
-func copyFile(from, to string) error {
-	content, err := os.ReadFile(from)
+// keepLog appends the server's log to those of its predecessors: stopping it removes it.
+func (r *rig) keepLog() error {
+	content, err := os.ReadFile(r.postgres.Log())
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(to, content, 0o644)
+	f, err := os.OpenFile(filepath.Join(r.dir, "postgres.log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	return errors.Join(err, f.Close())
 }
 
 // output runs a program to its end.

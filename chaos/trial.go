@@ -11,7 +11,7 @@ const (
 	backWithin     = 30 * time.Second
 	backShare      = 0.95
 	maxBaseline    = 1.1  // of the load: more is a backlog that goes
-	doneShare      = 0.97 // of the load: the rest is cancelled or refused
+	doneShare      = 0.95 // of the load: the rest is cancelled, refused or fails
 	detectionSlack = 15 * time.Second
 	breakerLook    = 12 * time.Second // calls that were under way at the heal may still open the breaker
 	drainFor       = 4 * time.Minute  // the fifth try of a job may be more than a minute away
@@ -36,6 +36,10 @@ func (r *rig) try(ctx context.Context, f fault, began time.Time) (o outcome, err
 	if o.baseline, err = r.baseline(ctx); err != nil {
 		return o, err
 	}
+	before, err := r.mark(ctx)
+	if err != nil {
+		return o, err
+	}
 	started := time.Now()
 	o.at = started.Sub(began)
 	heal, err := f.inject(ctx, r)
@@ -55,9 +59,50 @@ func (r *rig) try(ctx context.Context, f fault, began time.Time) (o outcome, err
 	if o.found, err = r.recovery(ctx, &o, healed); err != nil {
 		return o, fmt.Errorf("%s, recovery: %w", f.name, err)
 	}
-	more, err := r.check(ctx, false)
-	o.found = append(o.found, more...)
-	return o, err
+	for _, check := range []func() ([]violation, error){
+		func() ([]violation, error) { return r.check(ctx, false) },
+		func() ([]violation, error) { return r.checkBlame(ctx, f, before) },
+	} {
+		more, err := check()
+		if err != nil {
+			return o, err
+		}
+		o.found = append(o.found, more...)
+	}
+	return o, nil
+}
+
+// mark is what was so before a fault.
+type mark struct {
+	living []string // workers
+	event  int64    // the breakers' latest
+}
+
+const (
+	livingSQL = `select id from workers where seen_at > clock_timestamp() - interval '3 seconds'`
+	buriedSQL = `select id from unnest($1::text[]) as living(id) where not exists (select from workers w where w.id = living.id)`
+	eventSQL  = `select coalesce(max(id), 0) from breaker_events`
+	openedSQL = `select upstream || ' by ' || by from breaker_events where id > $1 and to_state = 'open' and reason = 'failures'`
+)
+
+func (r *rig) mark(ctx context.Context) (m mark, err error) {
+	if m.living, err = texts(ctx, r.postgres.admin, livingSQL); err != nil {
+		return m, err
+	}
+	return m, r.postgres.admin.QueryRow(ctx, eventSQL).Scan(&m.event)
+}
+
+// checkBlame looks who was blamed for a fault.
+func (r *rig) checkBlame(ctx context.Context, f fault, before mark) ([]violation, error) {
+	var buried, opened []string
+	var err error
+	if f.spares {
+		buried, err = texts(ctx, r.postgres.admin, buriedSQL, before.living)
+	}
+	if err == nil && !f.blamed {
+		opened, err = texts(ctx, r.postgres.admin, openedSQL, before.event)
+	}
+	return broken(violation{"who lives is not taken for dead", buried}, violation{"what is not the provider's fault opens no breaker", opened}), err
 }
 
 const backlogSQL = `select count(*) from ready`
