@@ -22,13 +22,17 @@ smoke: build ## Database and API alone: enqueue one job, show the queue, end
 test: ## Every test: vet, all packages, then those with SQL once more on PostgreSQL 17 (from npm)
 	go vet ./...
 	go test $(RACE) -parallel 8 ./...
-	cd bench && go vet ./... && go test ./...
+	cd bench && go vet ./... && go test -p 1 ./...
 	cd chaos && go vet ./... && go test ./...
 	SLUICE_TEST_POSTGRES=npm go test -count=1 $(DATABASE_PACKAGES:%=./%)
 
 .PHONY: chaos
 chaos: ## Faults for half an hour on a printed seed, under load; what must hold is checked after each
 	cd chaos && go run . -for 30m
+
+.PHONY: bench
+bench: ## Sluice beside its peers on speed and cost, in about 25 minutes; writes docs/benchmarks.md
+	cd bench && go run ./speed -write
 
 .PHONY: bench-quota
 bench-quota: ## Sluice beside its peers on limits and in an outage, under five minutes; writes docs/benchmarks-quota.md

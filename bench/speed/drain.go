@@ -139,7 +139,7 @@ func (b *bench) drains(ctx context.Context) error {
 		}
 	}
 	var entries []entry
-	for _, c := range append([]contender{sluicePlain, riverFastest}, b.peers()...) {
+	for _, c := range append([]contender{sluicePlain, riverLarge}, b.peers()...) {
 		entries = append(entries, b.drainOf("2 processes, large", drain{contender: c, processes: 2, load: large(b.large)}))
 	}
 	return b.repeat(ctx, "drain", b.trials, entries)

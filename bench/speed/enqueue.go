@@ -21,7 +21,7 @@ func (b *bench) enqueues(ctx context.Context) error {
 		}
 	}
 	for _, n := range b.senders {
-		p, test := pace{Clients: n, Warm: b.warm, Span: b.span}, batchTest(b.batch, n)
+		p, test := pace{Clients: n, Span: b.span}, batchTest(b.batch, n)
 		if err := b.repeat(ctx, "enqueue", b.trials, []entry{
 			b.overHTTP(test, sluiceFront{}, p, b.batch), b.overHTTP(test, riverFront{riverDefaults}, p, b.batch), b.inBulk(test, p),
 		}); err != nil {

@@ -100,7 +100,8 @@ type bench struct {
 	rows     []*row
 	node     *nodeHome // nil: the peers that run on Node.js are left out
 
-	databases int // made so far
+	failed    []error // trials
+	databases int     // made so far
 }
 
 // The server's settings: the machine's memory for its buffers, and no checkpoint but ours.
@@ -144,7 +145,7 @@ func run(ctx context.Context, args []string, out, progress io.Writer) (err error
 		}
 	}
 	b.print(out, conditions)
-	return b.save(ctx, conditions)
+	return errors.Join(append(b.failed, b.save(ctx, conditions))...)
 }
 
 // conditions says what the figures hold for.

@@ -59,7 +59,7 @@ func TestQuick(t *testing.T) {
 		t.Errorf("%d bars on the page, want %d", n, len(bars))
 	}
 	for _, p := range parts {
-		if p.plotted {
+		if p.plot != noPlot {
 			wellFormed(t, filepath.Join(folder, plotName(p)))
 		}
 	}

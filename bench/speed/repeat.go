@@ -17,7 +17,7 @@ type entry struct {
 }
 
 // repeat makes one trial of each entry after the other, and all that again: what disturbs the machine for a while
-// disturbs all of them.
+// disturbs all of them. A trial that fails is told at the end and has no figures; the others go on.
 func (b *bench) repeat(ctx context.Context, part string, trials int, entries []entry) error {
 	var rows []*row
 	var chosen []entry
@@ -32,8 +32,14 @@ func (b *bench) repeat(ctx context.Context, part string, trials int, entries []e
 		for i, e := range chosen {
 			began := time.Now()
 			got, err := e.trial(ctx)
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
 			if err != nil {
-				return fmt.Errorf("%s, %s: %w", e.test, e.contender, err)
+				err = fmt.Errorf("%s, %s, %s: %w", part, e.test, e.contender, err)
+				fmt.Fprintln(b.progress, "failed:", err)
+				b.failed = append(b.failed, err)
+				continue
 			}
 			rows[i].trials = append(rows[i].trials, got)
 			fmt.Fprintf(b.progress, "%s, %s, %s: %s in %.1f s\n", part, e.test, e.contender, got, time.Since(began).Seconds())

@@ -30,7 +30,7 @@ type scale struct {
 var (
 	full = scale{
 		trials:    3,
-		processes: []int{1, 2, 4}, jobs: 100_000, large: 20_000,
+		processes: []int{1, 2, 4}, jobs: 100_000, large: 5_000,
 		clients: []int{1, 32, 256}, senders: []int{1, 4}, batch: bulk, warm: 500 * time.Millisecond, span: 4 * time.Second,
 		rates: []int{50, 500}, startWarm: time.Second, startSpan: 8 * time.Second,
 		kept: 1_000_000, delayed: 1_000_000, parked: 100_000,

@@ -17,7 +17,7 @@ type part struct {
 	about   string // a sentence or two for the page
 	run     func(*bench, context.Context) error
 	columns []figure // the range of the first is told
-	plotted bool     // the first
+	plot    scaling  // of the first
 }
 
 var drainColumns = []figure{jobRate, postgresCPU, workerCPU, walBytes, commitCount}
@@ -25,15 +25,15 @@ var drainColumns = []figure{jobRate, postgresCPU, workerCPU, walBytes, commitCou
 // parts are all, in their order.
 var parts = []part{
 	{"drain", "Jobs that are all there, with 300 bytes of payload and 100 of result, are worked off by handlers that do nothing. " +
-		"Large ones have 8 kB and 20 kB.", (*bench).drains, drainColumns, true},
+		"Large ones have 8 kB and 20 kB.", (*bench).drains, drainColumns, oneScale},
 	{"enqueue", "Clients in a process of their own wait for each answer, after which the job is durable.",
-		(*bench).enqueues, []figure{enqueueRate, answerP50, answerP99}, true},
+		(*bench).enqueues, []figure{enqueueRate, answerP50, answerP99}, scaleEach},
 	{"enqueue to start", "From the answer to an enqueue until the provider receives the call (or the peer's handler begins).",
-		(*bench).starts, []figure{startP50, startP95, startP99, fromSentP50, fromSentP99, startedCount}, false},
-	{"flatness", "The drain by two processes, beside what else a queue may hold.", (*bench).flats, drainColumns, true},
+		(*bench).starts, []figure{startP50, startP95, startP99, fromSentP50, fromSentP99, startedCount}, noPlot},
+	{"flatness", "The drain by two processes, beside what else a queue may hold.", (*bench).flats, drainColumns, oneScale},
 	{"in flight", "One worker, and a provider that keeps every call waiting.",
-		(*bench).flights, []figure{rssPerCall, heapPerCall, cpuPerCall, connections, secondsToStart}, false},
-	{"idle", "A fleet that has nothing to do.", (*bench).idles, []figure{queryRate, commitRate, idleCPU}, false},
+		(*bench).flights, []figure{rssPerCall, heapPerCall, cpuPerCall, connections, secondsToStart}, noPlot},
+	{"idle", "A fleet that has nothing to do.", (*bench).idles, []figure{queryRate, commitRate, idleCPU}, noPlot},
 }
 
 // rowsOf are those of a part.
@@ -104,7 +104,7 @@ func (b *bench) save(ctx context.Context, conditions string) error {
 func (b *bench) savePage(folder, conditions string) error {
 	errs := []error{rig.Save(filepath.Join(folder, "benchmarks.md"), b.markdown(conditions), b.progress)}
 	for _, p := range parts {
-		if rows := b.rowsOf(p); p.plotted && len(rows) > 0 {
+		if rows := b.rowsOf(p); p.plot != noPlot && len(rows) > 0 {
 			errs = append(errs, rig.Save(filepath.Join(folder, plotName(p)), plot(p, rows), b.progress))
 		}
 	}
@@ -119,7 +119,7 @@ func (b *bench) markdown(conditions string) []byte {
 	bars := b.tables(func(p part, table rig.Table) {
 		fmt.Fprintf(&details, "\n## %s\n\n%s\n\n", title(p.name), p.about)
 		table.Markdown(&details)
-		if p.plotted {
+		if p.plot != noPlot {
 			fmt.Fprintf(&details, "\n![%s: %s](%s)\n", title(p.name), p.columns[0].name, plotName(p))
 		}
 	})
