@@ -7,7 +7,7 @@ import (
 	"github.com/google/uuid"
 )
 
-// State of a breaker. Open admits nothing; half-open admits the one probe.
+// State of a breaker. Open admits nothing, and no permit is out; half-open admits the one probe.
 type State string
 
 const (
@@ -218,7 +218,7 @@ func (b Breaker) suspect(r Refused, rules Rules, now time.Time) Breaker {
 
 // Admits tells whether Grant would give a permit to a worker with this credential ("": not known).
 func (b Breaker) Admits(credential string, now time.Time) bool {
-	return b.admitsAny(now) || b.AdmitsUntried(now) && credential != "" && !b.refuses(credential)
+	return b.admitsAny(now) || b.AdmitsUntried() && credential != "" && !b.refuses(credential)
 }
 
 func (b Breaker) admitsAny(now time.Time) bool {
@@ -238,8 +238,8 @@ func (b Breaker) admitsAny(now time.Time) bool {
 // AdmitsUntried tells whether a worker may probe before RetryAt whose credential is known, and is not known to be
 // refused. Where there are so many refused ones that one is forgotten for each that is noted, none may: they could take
 // turns without end.
-func (b Breaker) AdmitsUntried(now time.Time) bool {
-	return b.State == Open && b.Reason == Credentials && len(b.Refused) < MaxRefused && !b.probed(now)
+func (b Breaker) AdmitsUntried() bool {
+	return b.State == Open && b.Reason == Credentials && len(b.Refused) < MaxRefused
 }
 
 func (b Breaker) probed(now time.Time) bool {

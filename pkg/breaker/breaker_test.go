@@ -374,7 +374,7 @@ func TestAnyStory(t *testing.T) {
 				if wait := b.RetryAt.Sub(now); wait > longest {
 					t.Fatalf("RetryAt is %v away", wait)
 				}
-				if (b.State == Closed) != (b.Reason == "") || b.State != Closed && b.OpenedAt.IsZero() || b.State == HalfOpen && b.Probe.ID == uuid.Nil {
+				if (b.State == Closed) != (b.Reason == "") || b.State != Closed && b.OpenedAt.IsZero() || b.State == HalfOpen && b.Probe.ID == uuid.Nil || b.State == Open && b.Probe.ID != uuid.Nil {
 					t.Fatalf("%+v", b)
 				}
 				if b.State == Open && b.RetryAt.IsZero() != (b.Reason == Operator) {

@@ -105,7 +105,7 @@ func (r row) status() Status {
 		Tight: tight(outlook), Wait: outlook.Wait, Pace: outlook.Pace,
 		Now: r.Now, Generation: r.Generation, Cold: b.Cold(), Admits: b.Admits("", r.Now),
 		Suspected: r.SuspectJob != nil, ProbeJob: b.ProbeJob,
-		LastOKBy: b.LastOKBy, Refused: b.Refused, AdmitsUntried: b.AdmitsUntried(r.Now),
+		LastOKBy: b.LastOKBy, Refused: b.Refused, AdmitsUntried: b.AdmitsUntried(),
 		quota: q,
 	}
 }
