@@ -172,7 +172,8 @@ func (x *exchange) quotaHeaders(status int) http.Header {
 
 // deliver writes the last part of an answer.
 func (x *exchange) deliver(last []byte) {
-	if x.write(last) && x.flush() && x.ctx.Err() == nil {
+	there := x.ctx.Err() == nil // before: a client that has all of it may be gone the moment after
+	if x.write(last) && x.flush() && there {
 		x.calls.update(x.call, func(c *Call) { c.Delivered = true })
 	}
 }
