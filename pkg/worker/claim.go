@@ -40,7 +40,7 @@ func (l *life) room(line *line) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if !line.hot || !l.fresh() || !line.open() {
-		if line.hot && l.free > 0 && l.fresh() && line.wantsProbe() {
+		if line.hot && l.free > 0 && l.fresh() && line.wantsProbe(time.Now()) {
 			return 1
 		}
 		return 0

@@ -84,9 +84,11 @@ func (l *line) open() bool {
 	return !l.paced || l.known && l.status.State == string(breaker.Closed) && !l.status.Cold && l.run < localRun
 }
 
-// wantsProbe tells whether to ask for the permit of a probe.
-func (l *line) wantsProbe() bool {
-	return l.paced && l.known && l.status.AdmitsWith(l.credential) && !l.probing
+// wantsProbe tells whether to ask for the permit of a probe. While nobody has been heard, the next one is to be had as soon as
+// a call was refused. Without care, a worker with a bad key would take one after the other, with job after job, and keep
+// another one, whose key is suspected, from the second call that decides it.
+func (l *line) wantsProbe(now time.Time) bool {
+	return l.paced && l.known && l.status.AdmitsWith(l.credential) && !l.probing && (!l.status.Cold || l.careful(1, now) > 0)
 }
 
 // gate is for an ordinary claim.

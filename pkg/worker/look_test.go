@@ -98,18 +98,25 @@ func TestHowManyJobsOfALineMayBeClaimed(t *testing.T) {
 		change func(*life, *line)
 		room   int
 	}{
-		"all slots are free":            {func(*life, *line) {}, 10},
-		"three slots are free":          {func(l *life, _ *line) { l.free = 3 }, 3},
-		"it holds eight of ten":         {func(_ *life, line *line) { line.running = 8 }, 2},
-		"nobody waits":                  {func(_ *life, line *line) { line.hot = false }, 0},
-		"no beat":                       {func(l *life, _ *line) { l.beaten = time.Time{} }, 0},
-		"the breaker is open":           {func(_ *life, line *line) { line.opens(false) }, 0},
-		"a probe":                       {func(_ *life, line *line) { line.opens(true) }, 1},
-		"a probe, and nobody waits":     {func(_ *life, line *line) { line.opens(true); line.hot = false }, 0},
-		"a probe, and no slot":          {func(l *life, line *line) { line.opens(true); l.free = 0 }, 0},
-		"a probe, and no beat":          {func(l *life, line *line) { line.opens(true); l.beaten = time.Time{} }, 0},
-		"a probe that it makes already": {func(_ *life, line *line) { line.opens(true); line.probing = true }, 0},
-		"its key is refused":            {func(_ *life, line *line) { line.status.Refused = []string{"mine"} }, 1},
+		"all slots are free":                     {func(*life, *line) {}, 10},
+		"three slots are free":                   {func(l *life, _ *line) { l.free = 3 }, 3},
+		"it holds eight of ten":                  {func(_ *life, line *line) { line.running = 8 }, 2},
+		"nobody waits":                           {func(_ *life, line *line) { line.hot = false }, 0},
+		"no beat":                                {func(l *life, _ *line) { l.beaten = time.Time{} }, 0},
+		"the breaker is open":                    {func(_ *life, line *line) { line.opens(false) }, 0},
+		"a probe":                                {func(_ *life, line *line) { line.opens(true) }, 1},
+		"a probe, and nobody waits":              {func(_ *life, line *line) { line.opens(true); line.hot = false }, 0},
+		"a probe, and no slot":                   {func(l *life, line *line) { line.opens(true); l.free = 0 }, 0},
+		"a probe, and no beat":                   {func(l *life, line *line) { line.opens(true); l.beaten = time.Time{} }, 0},
+		"a probe that it makes already":          {func(_ *life, line *line) { line.opens(true); line.probing = true }, 0},
+		"the first call of all":                  {func(_ *life, line *line) { line.isCold() }, 1},
+		"the first call of all, after a refusal": {func(_ *life, line *line) { line.isCold(); line.refused(time.Now()) }, 0},
+		"the first call of all, a while after one": {func(_ *life, line *line) {
+			line.isCold()
+			line.refused(time.Now().Add(-time.Minute))
+		}, 1},
+		"a probe, after a refusal": {func(_ *life, line *line) { line.opens(true); line.refused(time.Now()) }, 1},
+		"its key is refused":       {func(_ *life, line *line) { line.status.Refused = []string{"mine"} }, 1},
 		"its key is refused, and has been tried": {func(_ *life, line *line) {
 			line.status.Refused, line.claimedAt = []string{"mine"}, time.Now()
 		}, 0},
@@ -127,3 +134,6 @@ func TestHowManyJobsOfALineMayBeClaimed(t *testing.T) {
 func (l *line) opens(admits bool) {
 	l.status.State, l.status.Admits = string(breaker.Open), admits
 }
+
+// isCold makes the line's upstream one that nobody has heard.
+func (l *line) isCold() { l.status.Cold, l.status.Admits = true, true }
