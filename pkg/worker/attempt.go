@@ -333,7 +333,7 @@ func (l *life) held(a *attempt, verdict retry.Verdict, text string) queue.End {
 	case a.line.status.Parked(a.line.credential):
 		// It is this worker's credential alone: the others get the job at once.
 	default: // not confirmed yet
-		end.State, end.Delay = queue.Delayed, unconfirmed
+		end.State, end.Delay = queue.Delayed, l.cfg.Unconfirmed
 		a.line.refused(now)
 	}
 	return end

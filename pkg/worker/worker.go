@@ -1,6 +1,7 @@
 package worker
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,12 +39,14 @@ const (
 	unclearFor     = 2 * time.Minute         // how long a claim or a permit whose reply was lost may still turn up
 	maxResult      = 16 << 20                // bytes of a provider's answer that are kept
 	maxError       = 4 << 10                 // bytes of last_error
-	unconfirmed    = 15 * time.Second        // before a job tries again whose credential or model was refused, unconfirmed
 	maxCareful     = 30 * time.Second        // the longest pause between calls after refusals, unconfirmed
 	acceptedFor    = 20 * time.Second        // after a success before the next one is news where a credential is refused
 	repairEvery    = 20                      // ticks
 	compactEvery   = 60                      // ticks
 )
+
+// unconfirmed is Config.Unconfirmed where nobody sets it.
+const unconfirmed = 15 * time.Second
 
 // Config is what a worker needs to know.
 type Config struct {
@@ -54,6 +57,7 @@ type Config struct {
 	DrainLimit  time.Duration           // how long running calls may go on when the worker is told to stop
 	Share       float64                 // of the slots that one line may hold; 0: max(1/2, 1/lines)
 	ListenURL   string                  // a direct connection for notifications; "": poll only
+	Unconfirmed time.Duration           // before a job tries again whose credential or model was refused, unconfirmed; 0: 15 s
 	Log         *slog.Logger
 }
 
@@ -68,6 +72,7 @@ type Worker struct {
 // New gives a worker on db. pulse is a pool of its own, for beats alone; upstreams is the fleet's, under its rules. It
 // has the built-in handler for every type of the configuration that is not custom.
 func New(db, pulse pg.DB, upstreams *upstream.Store, cfg Config) *Worker {
+	cfg.Unconfirmed = cmp.Or(cfg.Unconfirmed, unconfirmed)
 	w := &Worker{cfg: cfg, db: db, pulse: pulse, upstreams: upstreams, handlers: map[string]Handler{}}
 	for _, t := range cfg.Types.All() {
 		if !t.Custom {
