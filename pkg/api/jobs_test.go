@@ -89,6 +89,30 @@ func TestCancelAndRetry(t *testing.T) {
 	}
 }
 
+// Somebody else changes the job whenever the cancel has looked where it is: the client is told to try again.
+func TestCancelOfAJobThatKeepsChanging(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	made := s.enqueue(plainJob)
+	_, err := s.pool.Exec(t.Context(), `
+		create function move() returns trigger language plpgsql as $$ begin
+			update jobs set seq = seq + 1 where id = old.job_id;
+			return null;
+		end $$;
+		create trigger move after delete on ready for each row execute function move()`)
+	must(t, err)
+	a := s.do("POST", made.StatusURL+"/cancel", "")
+	if p := s.isProblem(a); a.StatusCode != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" || !strings.Contains(p.Detail, "try again") {
+		t.Errorf("status %d: %s", a.StatusCode, a.body)
+	}
+	if job := decode[Job](s, s.do("GET", made.StatusURL, ""), http.StatusOK); job.State != StateQueued {
+		t.Errorf("the job is %s", job.State)
+	}
+	_, err = s.pool.Exec(t.Context(), `drop trigger move on ready`)
+	must(t, err)
+	decode[Job](s, s.do("POST", made.StatusURL+"/cancel", ""), http.StatusOK)
+}
+
 // One job as a worker would leave it.
 func TestDoneJobAndItsAttempts(t *testing.T) {
 	t.Parallel()

@@ -105,6 +105,8 @@ func refuse(err error) *refusal {
 		return &refusal{status: http.StatusNotFound, detail: "there is no job with this id"}
 	case errors.Is(err, upstream.ErrNotFound):
 		return &refusal{status: http.StatusNotFound, detail: "there is no upstream of this name"}
+	case errors.Is(err, queue.ErrMoved):
+		return &refusal{status: http.StatusServiceUnavailable, detail: "somebody else kept changing the job; nothing was changed here, try again"}
 	case errors.As(err, &conflict):
 		return &refusal{status: http.StatusConflict, detail: conflict.Error()}
 	case errors.As(err, &tooLarge):

@@ -53,15 +53,17 @@ select ` + jobColumns + `, (select count(*) from notified) from job`
 // cancelTries bounds how often a cancel starts anew because the job was claimed or ended between its two statements.
 const cancelTries = 10
 
-var errMoved = errors.New("the job changed while it was being cancelled; try again")
+// ErrMoved says that somebody else kept changing the job while it was to be cancelled. Nothing was done; a later try may.
+var ErrMoved = errors.New("the job kept changing while it was being cancelled")
 
-// Cancel ends a queued, delayed or running job at once. *Conflict: it has ended already.
+// Cancel ends a queued, delayed or running job at once. *Conflict: it has ended already. ErrMoved: others were faster,
+// again and again.
 func (q *Queue) Cancel(ctx context.Context, tenant string, id uuid.UUID) (job Job, err error) {
 	for range cancelTries {
 		err = pg.Retry(ctx, func() error {
 			return pg.InTx(ctx, q.db, func(tx pgx.Tx) error { return cancel(ctx, tx, tenant, id, &job) })
 		})
-		if !errors.Is(err, errMoved) {
+		if !errors.Is(err, ErrMoved) {
 			break
 		}
 	}
@@ -76,7 +78,7 @@ func cancel(ctx context.Context, tx pgx.Tx, tenant string, id uuid.UUID, job *Jo
 	var notified int64
 	err := tx.QueryRow(ctx, cancelSQL, id, tenant, string(seen.State), seen.seq, seen.ScheduledAt).Scan(append(job.scan(), &notified)...)
 	if errors.Is(err, pgx.ErrNoRows) && !seen.State.Ended() {
-		return errMoved
+		return ErrMoved
 	}
 	return err
 }

@@ -120,6 +120,30 @@ func TestCancelWaitsForAClaim(t *testing.T) {
 	f.wantConsistent()
 }
 
+// Somebody else changes the job whenever the cancel has looked where it is: the cancel gives up, and has changed nothing.
+func TestCancelGivesUpOnAJobThatKeepsChanging(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	id := f.chats(1)[0]
+	f.exec(`create sequence tries`) // a rollback leaves it alone
+	f.exec(`create function move() returns trigger language plpgsql as $$ begin
+		perform nextval('tries');
+		update jobs set seq = seq + 1 where id = old.job_id;
+		return null;
+	end $$`)
+	f.exec(`create trigger move after delete on ready for each row execute function move()`)
+	if _, err := f.Cancel(t.Context(), DefaultTenant, id); !errors.Is(err, ErrMoved) {
+		t.Errorf("%v; want ErrMoved", err)
+	}
+	if n := one[int](f, `select last_value from tries`); n != cancelTries {
+		t.Errorf("%d tries; want %d", n, cancelTries)
+	}
+	f.wantState(id, Queued)
+	f.wantConsistent()
+	f.exec(`drop trigger move on ready`)
+	must[Job](f)(f.Cancel(t.Context(), DefaultTenant, id))
+}
+
 // A cancel is under way when the claim comes: the claim waits for nobody and takes nothing.
 func TestClaimPassesACancelBy(t *testing.T) {
 	t.Parallel()
