@@ -11,10 +11,12 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sluicedev/sluice/pkg/pg/pgtest"
 )
@@ -161,6 +163,63 @@ func TestReachable(t *testing.T) {
 		if got := reachable(host, 3000); got != want {
 			t.Errorf("%q: %s, want %s", host, got, want)
 		}
+	}
+}
+
+// However many requests come, they share so many connections to Postgres: those that get none wait for one.
+func TestRequestsShareConnectionsToPostgres(t *testing.T) {
+	t.Parallel()
+	database := pgtest.URL(t)
+	public, _, stop := started(t, "DATABASE_URL="+database)
+	db, err := pgxpool.New(t.Context(), database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	lock, err := db.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := lock.Exec(t.Context(), `lock table jobs`); err != nil {
+		t.Fatal(err)
+	}
+	sessions := func(waitingFor string) (n int) {
+		t.Helper()
+		err := db.QueryRow(t.Context(), `select count(*) from pg_stat_activity
+			where datname = current_database() and application_name = 'sluice-api' and coalesce(wait_event_type, '') ~ $1`, waitingFor).Scan(&n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	var requests sync.WaitGroup
+	for range 3 * maxConns {
+		requests.Go(func() {
+			resp, err := http.Get(public + "/api/ai/jobs")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			resp.Body.Close()
+			if resp.StatusCode != http.StatusOK {
+				t.Errorf("status %d", resp.StatusCode)
+			}
+		})
+	}
+	for deadline := time.Now().Add(30 * time.Second); sessions("Lock") < maxConns; { // they wait for the table
+		if time.Now().After(deadline) {
+			t.Fatalf("%d sessions wait, want %d", sessions("Lock"), maxConns)
+		}
+	}
+	if err := lock.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	requests.Wait()
+	if n := sessions(""); n != maxConns {
+		t.Errorf("%d sessions for %d requests at once, want %d", n, 3*maxConns, maxConns)
+	}
+	if err := stop(); err != nil {
+		t.Error(err)
 	}
 }
 

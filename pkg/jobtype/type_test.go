@@ -44,6 +44,8 @@ func TestValidateBounds(t *testing.T) {
 		{"no attempts", func(t *jobtype.Type) { t.MaxAttempts = 0 }, false},
 		{"the longest timeout", func(t *jobtype.Type) { t.Timeout = jobtype.MaxTimeout }, true},
 		{"a longer timeout", func(t *jobtype.Type) { t.Timeout = jobtype.MaxTimeout + 1 }, false},
+		{"the longest max_wait", func(t *jobtype.Type) { t.MaxWait = jobtype.MaxMaxWait }, true},
+		{"a longer max_wait", func(t *jobtype.Type) { t.MaxWait = jobtype.MaxMaxWait + 1 }, false},
 		{"a negative max_wait", func(t *jobtype.Type) { t.MaxWait = -1 }, false},
 		{"no upstream", func(t *jobtype.Type) { t.Upstream = "" }, false},
 		{"no upstream, custom", func(t *jobtype.Type) { t.Upstream, t.Model, t.Models, t.Custom = "", "", nil, true }, true},
@@ -52,6 +54,10 @@ func TestValidateBounds(t *testing.T) {
 		{"a name of 100", func(t *jobtype.Type) { t.Name = strings.Repeat("a", 100) }, true},
 		{"a name of 101", func(t *jobtype.Type) { t.Name = strings.Repeat("a", 101) }, false},
 		{"a name with a line break", func(t *jobtype.Type) { t.Name = "a\n" }, false},
+		{"the longest policy", func(t *jobtype.Type) { t.Policy = strings.Repeat("x", jobtype.MaxPolicyBytes) }, true},
+		{"a longer policy", func(t *jobtype.Type) { t.Policy = strings.Repeat("x", jobtype.MaxPolicyBytes+1) }, false},
+		{"the longest request", func(t *jobtype.Type) { t.Request = requestOf(jobtype.MaxRequestBytes) }, true},
+		{"a longer request", func(t *jobtype.Type) { t.Request = requestOf(jobtype.MaxRequestBytes + 1) }, false},
 		{"a request", func(t *jobtype.Type) { t.Request = json.RawMessage(`{"temperature":1}`) }, true},
 		{"a request of null", func(t *jobtype.Type) { t.Request = json.RawMessage(`null`) }, false},
 		{"a request that streams", func(t *jobtype.Type) { t.Request = json.RawMessage(`{"stream":true}`) }, false},
@@ -69,6 +75,12 @@ func TestValidateBounds(t *testing.T) {
 			}
 		})
 	}
+}
+
+// requestOf is a default request of so many bytes.
+func requestOf(bytes int) json.RawMessage {
+	const head, tail = `{"metadata":"`, `"}`
+	return json.RawMessage(head + strings.Repeat("x", bytes-len(head)-len(tail)) + tail)
 }
 
 func TestUpstreamNames(t *testing.T) {

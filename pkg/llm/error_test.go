@@ -59,9 +59,15 @@ func TestNewErrorMakesAllTextStorable(t *testing.T) {
 	t.Parallel()
 	dirty := "\x00" + key + " " + strings.Repeat("x", 20_000)
 	e := llm.NewError(llm.Error{Type: dirty, Code: dirty, Param: dirty, RequestID: dirty, Message: dirty, Body: dirty, Err: io.ErrUnexpectedEOF}, key)
-	for name, s := range map[string]string{"type": e.Type, "code": e.Code, "param": e.Param, "id": e.RequestID, "message": e.Message, "body": e.Body} {
-		if len(s) > 8<<10 || strings.Contains(s, "\x00") || strings.Contains(s, key) || !strings.Contains(s, "[cut: ") {
-			t.Errorf("%s is not fit to be stored: %.80q… (%d bytes)", name, s, len(s))
+	for name, c := range map[string]struct {
+		text  string
+		bytes int
+	}{
+		"type": {e.Type, 200}, "code": {e.Code, 200}, "param": {e.Param, 200}, "id": {e.RequestID, 200},
+		"message": {e.Message, 2 << 10}, "body": {e.Body, 8 << 10},
+	} {
+		if len(c.text) != c.bytes || strings.Contains(c.text, "\x00") || strings.Contains(c.text, key) || !strings.Contains(c.text, "[cut: ") {
+			t.Errorf("%s is not fit to be stored: %.80q… (%d bytes)", name, c.text, len(c.text))
 		}
 	}
 	if !errors.Is(e, io.ErrUnexpectedEOF) {

@@ -236,6 +236,33 @@ func TestShapesOfErrorBodies(t *testing.T) {
 	}
 }
 
+// A refusal is read up to its limit, which this body ends at or passes by one byte, and no further, even if it has no end.
+func TestOnlyTheBeginningOfARefusalIsRead(t *testing.T) {
+	t.Parallel()
+	const head, tail = `{"padding":"`, `","error":{"message":"m"}}`
+	for size, want := range map[int]string{64 << 10: "m", 64<<10 + 1: "truncated or broken JSON"} {
+		c := server(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(400)
+			_, _ = io.WriteString(w, head+strings.Repeat("x", size-len(head)-len(tail))+tail)
+		})
+		if e := fails(t, c, request(simple)); e.Kind != llm.Refused || e.Message != want {
+			t.Errorf("%d bytes: %s", size, e)
+		}
+	}
+	closed := make(chan struct{})
+	c := server(t, func(w http.ResponseWriter, _ *http.Request) {
+		defer close(closed)
+		w.WriteHeader(400)
+		for err := error(nil); err == nil; {
+			_, err = io.WriteString(w, strings.Repeat("x", 64<<10))
+		}
+	})
+	if e := fails(t, c, request(simple)); e.Kind != llm.Refused || e.Status != 400 {
+		t.Errorf("without end: %s", e)
+	}
+	<-closed
+}
+
 func TestTheKeyIsInNoErrorText(t *testing.T) {
 	t.Parallel()
 	odd := "local.9f8e7d6c5b4a3210wxyz"
