@@ -42,6 +42,11 @@ var retryAfter = map[int]string{
 	http.StatusTooManyRequests:    "5",
 }
 
+// workLimits bound what a request may ask of the database.
+type workLimits struct{ request, probe time.Duration }
+
+var ofWork = workLimits{request: requestTimeout, probe: probeTimeout}
+
 // connectionLimits bound what a client can hold of the server without asking for anything.
 type connectionLimits struct {
 	header, read, write, idle time.Duration

@@ -18,7 +18,7 @@ func (s *Server) GetReady(c echo.Context) error {
 	if s.stopping.Load() {
 		return &refusal{status: http.StatusServiceUnavailable, detail: "this process is stopping"}
 	}
-	ctx, cancel := context.WithTimeout(c.Request().Context(), probeTimeout)
+	ctx, cancel := context.WithTimeout(c.Request().Context(), s.limits.probe)
 	defer cancel()
 	current, wanted, err := pg.Version(ctx, s.db)
 	if err != nil {
@@ -39,7 +39,7 @@ func (s *Server) GetMetrics(c echo.Context) error {
 
 // GetHealth is GET /api/health.
 func (s *Server) GetHealth(c echo.Context) error {
-	ctx, cancel := context.WithTimeout(c.Request().Context(), probeTimeout)
+	ctx, cancel := context.WithTimeout(c.Request().Context(), s.limits.probe)
 	defer cancel()
 	health, err := s.health(ctx)
 	if err == nil {

@@ -44,6 +44,7 @@ type Server struct {
 	tenant   func(echo.Context) string // whose jobs a request sees
 	depth    *depth
 	bodies   *bodies
+	limits   workLimits
 
 	counts   *watch[string, queue.Counts]     // by tenant
 	served   *watch[string, bool]             // by type
@@ -65,6 +66,7 @@ func New(cfg Config) (*Server, error) {
 	s.tenant = func(echo.Context) string { return queue.DefaultTenant } // without authentication there is one
 	s.depth = newDepth(cfg.MaxQueued, cfg.Queue.Depths)
 	s.bodies = &bodies{most: maxBodies}
+	s.limits = ofWork
 	s.counts = newWatch(cfg.Queue.Counts)
 	s.served = newWatch(cfg.Queue.Served)
 	s.fleet = newWatch(s.readFleet)
@@ -90,7 +92,7 @@ func (s *Server) routes(origins []string) (*echo.Echo, error) {
 	if len(origins) > 0 {
 		e.Use(middleware.CORSWithConfig(cors(origins)))
 	}
-	e.Use(guard, deadline, s.bodies.bound, s.contract.check)
+	e.Use(guard, s.deadline, s.bodies.bound, s.contract.check)
 	RegisterHandlers(e, s)
 	s.metrics.know(e.Routes())
 	return e, nil
@@ -210,9 +212,9 @@ func crossOrigin(origins []string) (echo.MiddlewareFunc, error) {
 }
 
 // deadline bounds a request's work. A slow sender's time is not the database's.
-func deadline(next echo.HandlerFunc) echo.HandlerFunc {
+func (s *Server) deadline(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		limit := requestTimeout
+		limit := s.limits.request
 		if c.Request().ContentLength != 0 {
 			limit += readTimeout
 		}

@@ -132,6 +132,42 @@ func TestNotReadyWithAnOldSchema(t *testing.T) {
 	}
 }
 
+// The database answers, but not in time: requests and probes, which give up sooner, say so; and then it does.
+func TestASlowDatabase(t *testing.T) {
+	t.Parallel()
+	for routes, limits := range map[string]workLimits{
+		"/api/ai/jobs /api/ai/status": {request: 200 * time.Millisecond, probe: probeTimeout},
+		"/api/health /readyz":         {request: requestTimeout, probe: 200 * time.Millisecond},
+	} {
+		s := openWith(t, pgtest.New(t), func(s *Server) {
+			if s.limits != (workLimits{request: 30 * time.Second, probe: 3 * time.Second}) {
+				t.Errorf("the limits are %+v", s.limits)
+			}
+			s.limits = limits
+		})
+		lock, err := s.pool.Begin(t.Context())
+		must(t, err)
+		_, err = lock.Exec(t.Context(), `lock table jobs, ready, upstreams, sluice_db_version`)
+		must(t, err)
+		begun := time.Now()
+		for path := range strings.FieldsSeq(routes) {
+			a := s.do("GET", path, "")
+			if p := s.isProblem(a); a.StatusCode != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" || !strings.Contains(p.Detail, "try again") {
+				t.Errorf("%s: %d %s", path, a.StatusCode, a.body)
+			}
+		}
+		if took := time.Since(begun); took > patience/4 {
+			t.Errorf("%s: answered after %s", routes, took)
+		}
+		must(t, lock.Commit(t.Context()))
+		for path := range strings.FieldsSeq(routes) {
+			if a := s.do("GET", path, ""); a.StatusCode != http.StatusOK {
+				t.Errorf("%s: %d %s", path, a.StatusCode, a.body)
+			}
+		}
+	}
+}
+
 // The database goes away under a running API, and comes back.
 func TestWithoutTheDatabase(t *testing.T) {
 	t.Parallel()
