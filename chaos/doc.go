@@ -15,12 +15,15 @@
 // Two of bin/api and four of bin/worker, built from this checkout; a PostgreSQL of their own, with fsync; a provider
 // (pkg/llm/llmtest) with half a second of latency, 1 % of errors and a limit of 100 requests a second. Each worker has
 // proxies (toxiproxy, in this process) of its own to the database, to the database for its notifications, and to the
-// provider, and each API the first two. A worker is dead after 5 s, unless a fault says otherwise; a call may take 8 s.
+// provider, and each API the first two. They lead to one more in front of the server, by which everybody finds it, whichever
+// it is. A worker is dead after 5 s, unless a fault says otherwise; a call may take 8 s.
 //
 // Clients enqueue at a constant rate over HTTP, whether or not anybody answers: plain jobs, jobs with other priorities,
 // delayed ones, batches, requests with an Idempotency-Key that are sent again (for sure after an unclear answer, by chance
-// after a clear one), jobs that are cancelled soon after, and a few that the provider refuses. They note what they were
-// promised. All the time a session holds an old snapshot, so that vacuum removes nothing.
+// after a clear one), jobs that are cancelled soon after, and a few that the provider refuses. Some change their minds, up to
+// three times: they cancel a job while it waits or runs, or see it end, and retry it by hand, at times while somebody else
+// cancels it. They note what they asked for and what they were promised. All the time a session holds an old snapshot, so
+// that vacuum removes nothing.
 //
 // # The faults
 //
@@ -32,7 +35,9 @@
 //	postgres crash       SIGKILL of the server; it starts again and recovers
 //	postgres restart     a fast shutdown, a pause, a start
 //	terminate backends   pg_terminate_backend on every session, twice a second
-//	read-only            every session refuses writes (25006), as after a failover to a standby, until it is promoted
+//	read-only            every session that is open, and every new one, refuses writes (25006) for a while
+//	failover             a synchronous standby is made under load; the primary is killed for good, everybody is led to the
+//	                     standby, which refuses writes until it is promoted, and is the server from then on
 //	database half-open   two workers' connections to the database lose every byte, and look alive
 //	database slow        every byte between workers and database is late, and they are few a second
 //	database resets      every connection between workers and database is reset, again and again
@@ -56,18 +61,26 @@
 // After each fault, from one snapshot of the database under load; and again, with those marked *, when all jobs have ended
 // and the workers have left:
 //
-//   - what was accepted (2xx) exists; an Idempotency-Key has one job; a cancel that was answered 200 holds
-//   - a job or an attempt that has ended never changes again, no lease falls, and no attempt gets another worker: triggers
-//     note every such change, so that none between two looks is missed
+//   - what was accepted (2xx) exists, and what anybody saw done is done; an Idempotency-Key has one job
+//   - an order by hand that was answered 200 was obeyed, once; nothing is cancelled or retried that was not ordered; a job that
+//     an answer left cancelled or failed is so, under the same lease, until a retry is asked for
+//   - a job that has ended never changes again, but for a retry of one that is not done, which gives it a fresh allowance and a
+//     new place in line and changes nothing else; a lease moves by one with each claim and each cancel of a running job, and
+//     not otherwise; an attempt that has ended never changes, and none gets another worker: triggers note every such change, so
+//     that none between two looks is missed
 //   - a done job has exactly one ok attempt, any other has none
-//   - attempts are numbered 1 to the job's lease, without a gap; a cancel of a running job takes one number more
-//   - jobs.attempts is the number of charged attempts; interrupted, held, rate_limited and cancelled ones are not charged
+//   - each number from 1 to the job's lease is that of one attempt, or of a cancel that cut one off
+//   - jobs.attempts is the number of charged attempts since the last retry by hand; interrupted, held, rate_limited and
+//     cancelled ones are not charged
 //   - a failed job has used up its attempts, or was refused
-//   - an attempt without an outcome is that of the running job's lease, under the worker that holds it
+//   - an attempt without an outcome is that of the running job's lease, under the worker that holds it, or was cut off by a
+//     cancel a moment ago
 //   - each call that the provider saw has its attempt by X-Client-Request-Id, no two calls have the same, and each ok
 //     attempt has a call that was answered 200
 //   - a queued job has its row in ready, a delayed one in delayed; (*) and neither table has any other row
 //   - what ran as the fault was healed does not run under that lease any more when death detection and 15 s have passed
+//   - ended_counts adds up to the jobs that have ended
+//   - no living worker is taken for dead where Postgres stands still for all; nothing but the provider's faults opens its breaker
 //   - no process ends unless it is told to, and one that is told to stop ends well
 //   - (*) every job has ended
 //
