@@ -2,11 +2,14 @@ package worker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/uuid"
@@ -27,20 +30,26 @@ import (
 // A life of which a test runs only parts.
 func newCrew(t *testing.T, wrap func(pg.DB) pg.DB) *life {
 	t.Helper()
-	types, err := jobtype.NewSet(jobtype.Type{Name: "ask", Upstream: "openai", Model: "gpt-5", Priority: 5, MaxAttempts: 5, Timeout: time.Minute})
-	if err != nil {
-		t.Fatal(err)
-	}
 	db := pg.DB(pgtest.New(t))
 	if wrap != nil {
 		db = wrap(db)
 	}
-	l := newLife(New(db, db, upstream.New(db), Config{
-		Types: types, Concurrency: 10, DeathAfter: time.Minute, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-	}), "crew")
+	l := crewOn(t, db)
 	if err := l.upstreams.Ensure(t.Context(), l.upstreamNames()...); err != nil {
 		t.Fatal(err)
 	}
+	return l
+}
+
+func crewOn(t *testing.T, db pg.DB) *life {
+	t.Helper()
+	types, err := jobtype.NewSet(jobtype.Type{Name: "ask", Upstream: "openai", Model: "gpt-5", Priority: 5, MaxAttempts: 5, Timeout: time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := newLife(New(db, db, upstream.New(db), Config{
+		Types: types, Concurrency: 10, DeathAfter: time.Minute, Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
+	}), "crew")
 	t.Cleanup(func() {
 		l.giveUp()
 		l.drop(nil)
@@ -176,6 +185,145 @@ func TestABatchThatIsTooMuchIsWrittenInPieces(t *testing.T) {
 	recorder.Wait()
 	if db.refused == 0 {
 		t.Error("nothing was refused: this showed nothing")
+	}
+}
+
+// mute is a Postgres that never answers: a statement takes as long as its context lets it.
+type mute struct {
+	pg.DB
+	mu    sync.Mutex
+	waits map[string][]time.Duration // by statement
+}
+
+func (m *mute) wait(ctx context.Context, sql string) error {
+	begun := time.Now()
+	<-ctx.Done()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.waits[sql] = append(m.waits[sql], time.Since(begun))
+	return ctx.Err()
+}
+
+// asked counts the statements that have a part in them.
+func (m *mute) asked(part string) (n int) {
+	for sql, waits := range m.waits {
+		if strings.Contains(sql, part) {
+			n += len(waits)
+		}
+	}
+	return n
+}
+
+func (m *mute) Exec(ctx context.Context, sql string, _ ...any) (pgconn.CommandTag, error) {
+	return pgconn.CommandTag{}, m.wait(ctx, sql)
+}
+
+func (m *mute) Query(ctx context.Context, sql string, _ ...any) (pgx.Rows, error) {
+	return nil, m.wait(ctx, sql)
+}
+
+func (m *mute) QueryRow(ctx context.Context, sql string, _ ...any) pgx.Row {
+	return noRow{m.wait(ctx, sql)}
+}
+
+func (m *mute) SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults {
+	return refusedBatch{err: m.wait(ctx, batch.QueuedQueries[len(batch.QueuedQueries)-1].SQL)}
+}
+
+// noRow is what there is instead of a row.
+type noRow struct{ err error }
+
+func (r noRow) Scan(...any) error { return r.err }
+
+// Whatever a worker asks a Postgres that does not answer, it gives up in time and asks again, and it can be stopped.
+func TestNoStatementIsWaitedForLongerThanItsLimit(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		db := &mute{waits: map[string][]time.Duration{}}
+		l := crewOn(t, db)
+		if _, err := l.join(t.Context()); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("joined: %v", err)
+		}
+		l.beaten = time.Now()
+		l.learn(l.onlyLine(), upstream.Status{State: string(breaker.Closed)})
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan error)
+		go func() { ended <- l.live(ctx) }()
+		for range 20 {
+			l.heard(queue.ReadyChannel, l.onlyLine().name) // there is something to claim
+			time.Sleep(15 * time.Second)
+		}
+		begun := time.Now()
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if took := time.Since(begun); took > 2*statementLimit { // a claim, and the farewell
+			t.Errorf("it stopped after %s", took)
+		}
+		for sql, waits := range db.waits {
+			if most := slices.Max(waits); most > statementLimit {
+				t.Errorf("%s was waited for: %s", most, sql)
+			}
+		}
+		for _, part := range []string{"insert into claims", "set beat =", "from workers", "delete from cancels", "from delayed", "from upstreams"} {
+			if n := db.asked(part); n < 2 {
+				t.Errorf("%q was asked %d times", part, n)
+			}
+		}
+	})
+}
+
+// When a worker stops and the ends of its calls cannot be written, it leaves them to rescue.
+func TestEndsThatCannotBeWrittenDoNotKeepTheWorkerFromStopping(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := crewOn(t, &mute{waits: map[string][]time.Duration{}})
+		a := failing(l)
+		end := done([]byte(`{}`))
+		end.JobID, end.Lease = a.job.ID, a.job.Lease
+		l.work.Add(1)
+		l.recorder.record(end, a)
+		go l.recorder.run(t.Context())
+		begun := time.Now()
+		l.drain(false)
+		if took := time.Since(begun); took != recordLimit {
+			t.Errorf("it tried for %s, want %s", took, recordLimit)
+		}
+		l.work.Wait() // nobody waits for the end any more
+	})
+}
+
+// A promotion of very many jobs leaves the rest to the next one: whoever does it has other things to do as well. Here there
+// is no end of them.
+func TestAPromotionIsBounded(t *testing.T) {
+	t.Parallel()
+	l := newCrew(t, nil)
+	for _, sql := range []string{
+		`create sequence promoted`,
+		`create function come_back() returns trigger language plpgsql as $$ begin
+			perform nextval('promoted');
+			insert into delayed select old.*;
+			return null;
+		end $$`,
+		`create trigger come_back after delete on delayed for each row execute function come_back()`,
+		`insert into delayed (due_at, job_id, tenant, line) values (now(), gen_random_uuid(), 'default', 'openai:gpt-5')`,
+	} {
+		if _, err := l.db.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for n := int64(1); n <= 2; n++ {
+		if err := l.promoteDue(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var statements int64
+		if err := l.db.QueryRow(t.Context(), `select last_value from promoted`).Scan(&statements); err != nil {
+			t.Fatal(err)
+		}
+		if statements != n*maxPromote {
+			t.Errorf("%d statements in %d promotions, want %d in each", statements, n, maxPromote)
+		}
 	}
 }
 

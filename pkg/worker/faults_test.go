@@ -3,6 +3,7 @@ package worker_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -407,7 +408,8 @@ func TestAResultThatCannotBeKeptAsItIsEndsItsJobAlone(t *testing.T) {
 		"cut":   {Response: json.RawMessage(`{"broken`)},
 		"empty": {Response: json.RawMessage(``)},
 		"deep":  {Response: json.RawMessage(strings.Repeat("[", 50_000) + strings.Repeat("]", 50_000))},
-		"big":   {OutputText: strings.Repeat("x", 17<<20)},
+		"long":  {OutputText: strings.Repeat("x", 17<<20)},
+		"big":   {OutputText: "kept", Response: json.RawMessage(`"` + strings.Repeat("x", 16<<20) + `"`)},
 	}
 	f.start(nil, map[string]worker.Handler{"report": func(_ context.Context, job worker.Job) (worker.Result, error) {
 		var p struct{ Do string }
@@ -425,7 +427,64 @@ func TestAResultThatCannotBeKeptAsItIsEndsItsJobAlone(t *testing.T) {
 	if n := f.count(`select count(*) from jobs where lease <> 1`); n != 0 {
 		t.Errorf("%d jobs were run more than once", n)
 	}
-	if n := f.count(`select count(*) from jobs where state = 'done' and payload::text = '{}'`); n != 25 {
-		t.Errorf("%d of 25 ordinary jobs are done", n)
+	if n := f.count(`select count(*) from jobs where state = 'done' and payload::text = '{}'`); n != 30 {
+		t.Errorf("%d of 30 ordinary jobs are done", n)
 	}
+	if n := f.count(`select octet_length(result->>'output_text') from jobs where payload->>'do' = 'long'`); n != 16<<20 {
+		t.Errorf("%d bytes of a text that is too long are kept", n)
+	}
+	if n := f.count(`select octet_length(result->'response'->>'not_kept') from jobs where payload->>'do' = 'big' and result->>'output_text' = 'kept'`); n == 0 {
+		t.Error("nothing says that a response was too big to be kept")
+	}
+}
+
+// However much a handler has to say about its failure, so much of it is kept.
+func TestALongErrorIsCut(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 10<<10)
+	failures := map[string]func() error{
+		"an error":  func() error { return errors.New(long) },
+		"rejected":  func() error { return worker.Reject(errors.New(long)) },
+		"a refusal": func() error { return &llm.Error{Kind: llm.Refused, Status: 400, Message: long} },
+		"a panic":   func() error { panic(long) },
+	}
+	once := unpaced("report")
+	once.MaxAttempts = 1
+	f := newFleet(t, []jobtype.Type{once})
+	f.start(nil, map[string]worker.Handler{"report": func(_ context.Context, job worker.Job) (worker.Result, error) {
+		var p struct{ Do string }
+		if err := json.Unmarshal(job.Payload, &p); err != nil {
+			return worker.Result{}, err
+		}
+		return worker.Result{}, failures[p.Do]()
+	}})
+	for name := range failures {
+		job := f.untilState(f.enqueue("report", fmt.Sprintf(`{"do":%q}`, name), 1)[0], queue.Failed)
+		if n := len(*job.LastError); n != 4<<10 || !strings.Contains(*job.LastError, "[cut: ") {
+			t.Errorf("%s: %d bytes are kept", name, n)
+		}
+	}
+}
+
+// A worker with many free slots fills them with several claims, each of so many jobs at most.
+func TestAClaimIsBounded(t *testing.T) {
+	t.Parallel()
+	const jobs = 1100
+	f := newFleet(t, []jobtype.Type{unpaced("report")})
+	ids := f.enqueue("report", `{}`, jobs)
+	var running sync.WaitGroup
+	running.Add(jobs)
+	release := make(chan struct{})
+	f.start(func(c *worker.Config) { c.Concurrency = jobs }, map[string]worker.Handler{
+		"report": func(context.Context, worker.Job) (worker.Result, error) {
+			running.Done()
+			<-release
+			return worker.Result{}, nil
+		}})
+	running.Wait()
+	if most := f.count(`select max(cardinality(job_ids)) from claims`); most != 500 {
+		t.Errorf("%d jobs in a claim, want 500", most)
+	}
+	close(release)
+	f.untilEnded(ids)
 }
