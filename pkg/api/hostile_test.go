@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -169,37 +168,6 @@ func TestBodiesHaveABoundTogether(t *testing.T) {
 	}
 	if n := s.jobs(); n != 1 {
 		t.Errorf("%d jobs", n)
-	}
-}
-
-// Two thousand connections that say nothing keep nobody waiting, and leave nothing behind. (Ten thousand and more are
-// allowed; a test's limit of open files often is not.)
-func TestManyIdleConnections(t *testing.T) {
-	s := open(t) // not parallel: it counts goroutines
-	s.do("GET", "/api/ai/status", "")
-	http.DefaultClient.CloseIdleConnections()
-	before := runtime.NumGoroutine()
-	conns := make([]net.Conn, 2000)
-	for i := range conns {
-		conns[i] = dial(t, strings.TrimPrefix(s.url, "http://"))
-		if i%2 == 0 {
-			_, err := io.WriteString(conns[i], "GET /livez HTTP/1.1\r\n") // and no more
-			must(t, err)
-		}
-	}
-	start := time.Now()
-	s.enqueue(plainJob)
-	if took := time.Since(start); took > patience/4 {
-		t.Errorf("a healthy request took %s", took)
-	}
-	for _, conn := range conns {
-		conn.Close()
-	}
-	http.DefaultClient.CloseIdleConnections()
-	for deadline := time.Now().Add(patience); runtime.NumGoroutine() > before+10; time.Sleep(10 * time.Millisecond) { // nothing tells when a connection's goroutine has gone
-		if time.Now().After(deadline) {
-			t.Fatalf("%d goroutines, %d before", runtime.NumGoroutine(), before)
-		}
 	}
 }
 
