@@ -13,10 +13,10 @@
 // # What runs
 //
 // Two of bin/api and four of bin/worker, built from this checkout; a PostgreSQL of their own, with fsync; a provider
-// (pkg/llm/llmtest) with half a second of latency, 1 % of errors and a limit of 100 requests a second. Each worker has
-// proxies (toxiproxy, in this process) of its own to the database, to the database for its notifications, and to the
-// provider, and each API the first two. They lead to one more in front of the server, by which everybody finds it, whichever
-// it is. A worker is dead after 5 s, unless a fault says otherwise; a call may take 8 s.
+// (pkg/llm/llmtest) with half a second of latency, 1 % of answers that end badly and a limit of 100 requests a second. Each
+// worker has proxies (toxiproxy, in this process) of its own to the database, to the database for its notifications, and to
+// the provider, and each API the first two. They lead to one more in front of the server, by which everybody finds it,
+// whichever it is. A worker is dead after 5 s, unless a fault says otherwise; a call may take 8 s.
 //
 // Clients enqueue at a constant rate over HTTP, whether or not anybody answers: plain jobs, jobs with other priorities,
 // delayed ones, batches, requests with an Idempotency-Key that are sent again (for sure after an unclear answer, by chance

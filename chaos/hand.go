@@ -57,7 +57,7 @@ func (l *load) frail() map[string]any {
 	case 0, 1:
 		return l.job("[[sim:bad_request]]")
 	case 2:
-		job := l.job("[[sim:error]]")
+		job := l.job("[[sim:failed]]")
 		job["max_attempts"] = 1
 		return job
 	default:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -16,7 +17,9 @@ import (
 )
 
 // provider is its behaviour while no fault is on: it limits at more than twice the load, so that a backlog can go.
-var provider = llmtest.Script{LatencyMS: 250, JitterMS: 400, ErrorRate: 0.01, RPM: 1000, WindowMS: 10_000}
+var provider = llmtest.Script{LatencyMS: 250, JitterMS: 400, RPM: 1000, WindowMS: 10_000}
+
+const hiccups = 100 // one call of so many ends badly
 
 const maxCalls = 5_000_000 // that the provider's log keeps: all of them
 
@@ -76,8 +79,18 @@ func (r *rig) startServers(ctx context.Context) (err error) {
 	if r.postgres, err = startPostgres(ctx, r.network); err != nil {
 		return err
 	}
-	r.simulator, err = llmtest.Listen("127.0.0.1:0", llmtest.WithScript(provider), llmtest.MaxCalls(maxCalls))
+	r.simulator, err = llmtest.Listen("127.0.0.1:0", llmtest.WithScript(provider), llmtest.MaxCalls(maxCalls), llmtest.Decide(r.hiccup))
 	return err
+}
+
+// hiccup has some calls end badly after a good beginning while the provider is well. Were they refused, which comes at once,
+// then of many calls that start at one moment, after a standstill, the first few to end would all be failures: that is a run of
+// them, and the breaker would rightly open.
+func (r *rig) hiccup(call llmtest.Call) string {
+	if mode := r.simulator.Script().Mode; mode != "" && mode != "healthy" || crc32.ChecksumIEEE([]byte(call.ID))%hiccups != 0 {
+		return ""
+	}
+	return "failed"
 }
 
 // seats makes the places and the wires of all processes.
