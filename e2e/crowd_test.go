@@ -52,7 +52,7 @@ func affordable(t *testing.T) int {
 		t.Fatal(err)
 	}
 	if files.Cur < crowd+otherFiles {
-		n := max(0, int(files.Cur)-otherFiles)
+		n := max(1, int(files.Cur)-otherFiles)
 		t.Logf("only %d open files are allowed here (see ulimit -Hn): a crowd of %d, not of %d", files.Cur, n, crowd)
 		return n
 	}
