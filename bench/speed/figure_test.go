@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -63,6 +64,23 @@ func TestPayloadHasItsSize(t *testing.T) {
 		one, other := payload(1, size), payload(123456, size)
 		if len(one) != size || len(other) != size || one[10:] == other[10:] || !strings.HasPrefix(one, `{"n":1,"input":"`) {
 			t.Errorf("%d and %d bytes, want %d:\n%s", len(one), len(other), size, one)
+		}
+	}
+}
+
+func TestFlags(t *testing.T) {
+	t.Parallel()
+	o, err := parse([]string{"-only", "^drain$", "-contender", "river", "-jobs", "5", "-kept", "7"}, io.Discard)
+	if err != nil || o.part.MatchString("drains") || !o.test.MatchString("anything") || !o.contender.MatchString("river defaults") ||
+		o.jobs != 5 || o.kept != 7 || o.trials != full.trials {
+		t.Errorf("%+v, %v", o, err)
+	}
+	if o, err = parse([]string{"-quick", "-repeat", "2"}, io.Discard); err != nil || o.jobs != quick.jobs || o.trials != 2 {
+		t.Errorf("%+v, %v", o, err)
+	}
+	for _, args := range [][]string{{"-only", "("}, {"-jobs", "-1"}, {"drain"}} {
+		if _, err := parse(args, io.Discard); err == nil {
+			t.Errorf("%q was taken", args)
 		}
 	}
 }

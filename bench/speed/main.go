@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -43,24 +44,25 @@ func parse(args []string, help io.Writer) (o options, err error) {
 	flags := flag.NewFlagSet("speed", flag.ContinueOnError)
 	flags.SetOutput(help)
 	small := flags.Bool("quick", false, "run everything once and small, to see that it works; the figures mean nothing")
-	pattern := func(name, usage string) func() *regexp.Regexp {
-		text := flags.String(name, "", usage)
-		return func() *regexp.Regexp {
-			var re *regexp.Regexp
-			if re, err = regexp.Compile(*text); err != nil {
-				err = fmt.Errorf("-%s: %w", name, err)
-			}
-			return re
-		}
+	for _, p := range []struct {
+		name, usage string
+		to          **regexp.Regexp
+	}{
+		{"only", "only parts whose name matches this `regexp`", &o.part},
+		{"test", "only tests of a part whose name matches this `regexp`", &o.test},
+		{"contender", "only contenders whose name matches this `regexp`", &o.contender},
+	} {
+		*p.to = regexp.MustCompile("")
+		flags.Func(p.name, p.usage, func(text string) (err error) {
+			*p.to, err = regexp.Compile(text)
+			return err
+		})
 	}
-	part := pattern("only", "only parts whose name matches this `regexp`")
-	test := pattern("test", "only tests of a part whose name matches this `regexp`")
-	contender := pattern("contender", "only contenders whose name matches this `regexp`")
-	jobs := flags.Int("jobs", 0, "`n` jobs in a drain (100000)")
-	repeat := flags.Int("repeat", 0, "`n` trials of everything (3)")
+	jobs := flags.Uint("jobs", 0, "`n` jobs in a drain (100000)")
+	trials := flags.Uint("repeat", 0, "`n` trials of everything (3)")
+	kept := flags.Uint("kept", 0, "`n` finished jobs kept, in one test of flatness (1000000)")
 	flags.StringVar(&o.page, "page", "", "write benchmarks.md and its plots into this `folder`")
 	flags.BoolVar(&o.write, "write", false, "write them into docs of this checkout")
-	kept := flags.Int("kept", 0, "`n` finished jobs kept, in one test of flatness (1000000)")
 	if err := flags.Parse(args); err != nil {
 		return o, err
 	}
@@ -71,23 +73,7 @@ func parse(args []string, help io.Writer) (o options, err error) {
 	if *small {
 		o.scale = quick
 	}
-	if *jobs > 0 {
-		o.jobs = *jobs
-	}
-	if *repeat > 0 {
-		o.trials = *repeat
-	}
-	if *kept > 0 {
-		o.kept = *kept
-	}
-	for _, p := range []struct {
-		of *(*regexp.Regexp)
-		to func() *regexp.Regexp
-	}{{&o.part, part}, {&o.test, test}, {&o.contender, contender}} {
-		if *p.of = p.to(); err != nil {
-			return o, err
-		}
-	}
+	o.jobs, o.trials, o.kept = cmp.Or(int(*jobs), o.jobs), cmp.Or(int(*trials), o.trials), cmp.Or(int(*kept), o.kept)
 	return o, nil
 }
 

@@ -146,11 +146,11 @@ func (sluiceStart) work(ctx context.Context, b *bench, at database) (starting, e
 type riverStart struct{ riverQueue }
 
 func (r riverStart) server(b *bench, at database) (*exec.Cmd, error) {
-	return riverFront{r.riverQueue}.server(b, at)
+	return riverFront(r).server(b, at)
 }
 
 func (r riverStart) clients(spec clientsSpec) clientsSpec {
-	return riverFront{r.riverQueue}.clients(spec)
+	return riverFront(r).clients(spec)
 }
 
 func (r riverStart) work(ctx context.Context, b *bench, at database) (starting, error) {
