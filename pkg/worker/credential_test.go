@@ -74,14 +74,6 @@ func (f *fleet) resume() {
 	}
 }
 
-// untilAllBeat waits until every worker has beaten so often from now on: long enough to do what it should not.
-func (f *fleet) untilAllBeat(times int64) {
-	f.t.Helper()
-	slowest := func() int64 { return f.count(`select min(beat) from workers`) }
-	before := f.count(`select max(beat) from workers`)
-	f.until("every worker beats", func() bool { return slowest() >= before+times })
-}
-
 // logged is a log that a test reads.
 type logged struct {
 	mu   sync.Mutex
@@ -176,8 +168,11 @@ func TestBadKeysAloneProbeOnceWhenItIsTime(t *testing.T) {
 	f := newFleet(t, []jobtype.Type{fast("ask", "openai", "gpt-5", 5)})
 	f.rules.HoldFor = time.Hour
 	wrong := refusing(t)
+	var all []*looker
 	for _, key := range []string{"sk-one", "sk-two", "sk-three", "sk-three"} {
-		f.start(withKey(wrong, key), nil)
+		db := f.looker()
+		f.startOn(db, f.pool(f.url), withKey(wrong, key), nil)
+		all = append(all, db)
 	}
 	ids := f.enqueue("ask", hello, 12)
 	probes := func() int64 {
@@ -188,7 +183,7 @@ func TestBadKeysAloneProbeOnceWhenItIsTime(t *testing.T) {
 		f.resume()
 		f.until("a probe when it is time", func() bool { return probes() >= 3+n })
 	}
-	f.untilAllBeat(2)
+	f.untilLooked(all...) // long enough to do what they should not
 	if n := probes(); n != 5 {
 		t.Errorf("%d probes, want two at once and three when it was time", n)
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -125,6 +126,37 @@ func (d slowReply) QueryRow(ctx context.Context, sql string, args ...any) pgx.Ro
 
 func (d slowReply) SendBatch(ctx context.Context, batch *pgx.Batch) pgx.BatchResults {
 	return slowResults{d.DB.SendBatch(ctx, batch), batch.QueuedQueries, d.executed}
+}
+
+// looker is a database that counts how often its worker has looked at the breakers.
+type looker struct {
+	slowReply
+	looks atomic.Int64
+}
+
+func (f *fleet) looker() *looker {
+	f.t.Helper()
+	l := &looker{}
+	l.slowReply = slowReply{f.pool(f.url), func(sql string) error {
+		if isLook(sql) {
+			l.looks.Add(1)
+		}
+		return nil
+	}}
+	return l
+}
+
+// untilLooked waits until each worker has looked anew: the first look may have been under way, and what came of the last
+// one may not have been done yet.
+func (f *fleet) untilLooked(all ...*looker) {
+	f.t.Helper()
+	enough := make([]int64, len(all))
+	for i, l := range all {
+		enough[i] = l.looks.Load() + 3
+	}
+	for i, l := range all {
+		f.until("a worker looks at the breakers", func() bool { return l.looks.Load() >= enough[i] })
+	}
 }
 
 // slowResults are of a batch, which is executed when they are closed.

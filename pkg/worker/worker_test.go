@@ -437,15 +437,16 @@ func TestOneUpstreamCannotHoldAllSlots(t *testing.T) {
 func TestTwoWorkersSeeTheSameBreakerWithinASecond(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, []jobtype.Type{fast("ask", "openai", "gpt-5", 5)})
-	f.start(nil, nil)
-	f.start(func(c *worker.Config) { c.ListenURL = "" }, nil) // one of them only polls
+	one, other := f.looker(), f.looker()
+	f.startOn(one, f.pool(f.url), nil, nil)
+	f.startOn(other, f.pool(f.url), func(c *worker.Config) { c.ListenURL = "" }, nil) // it only polls
 	f.untilEnded(f.enqueue("ask", hello, 40))
 	if _, err := f.upstreams.Pause(t.Context(), "openai:gpt-5", "operator:test"); err != nil {
 		t.Fatal(err)
 	}
 	calls := f.sim.Count() // claims check the breaker in their own statement, so not one more starts
 	ids := f.enqueue("ask", hello, 20)
-	f.until("both workers have looked", func() bool { return f.count(`select min(beat) from workers`) >= 2 })
+	f.untilLooked(one, other)
 	if n := f.sim.Count(); n != calls {
 		t.Errorf("%d calls started while paused", n-calls)
 	}
