@@ -82,7 +82,7 @@ func TestWhatIsNewsEnoughToStartACall(t *testing.T) {
 		"the claim was just now":           {func(a *attempt) { a.line.readAt = old }, true},
 		"the last look was just now":       {func(a *attempt) { a.checked = old }, true},
 		"both are old":                     {func(a *attempt) { a.checked, a.line.readAt = old, old }, false},
-		"both are old, but of no upstream": {func(a *attempt) { a.checked, a.line.readAt, a.line.paced = old, old, false }, true},
+		"both are old, but of no upstream": {func(a *attempt) { a.checked, a.line = old, &line{readAt: old} }, true},
 	} {
 		l, a := ready()
 		c.change(a)
