@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,7 +42,7 @@ func (s *Server) Enqueue(c echo.Context, params EnqueueParams) error {
 	}
 	job.IdempotencyKey = params.IdempotencyKey
 	tenant := s.tenant(c)
-	made, err := s.store(c.Request().Context(), tenant, newJob(tenant, job))
+	made, err := s.store(c.Request().Context(), tenant, queue.Jobs(newJob(tenant, job)))
 	if err != nil {
 		return refuseJob(err, func(_ int, field string) string {
 			if field == "idempotency_key" {
@@ -104,11 +105,7 @@ func (s *Server) EnqueueBatch(c echo.Context) error {
 		return invalid(inBody(jsonFaults(err))...)
 	}
 	tenant := s.tenant(c)
-	jobs, err := s.readBatch(tenant, elements)
-	if err != nil {
-		return err
-	}
-	made, err := s.store(c.Request().Context(), tenant, jobs...)
+	made, err := s.store(c.Request().Context(), tenant, s.batch(tenant, elements))
 	if err != nil {
 		return refuseJob(err, inBatch)
 	}
@@ -121,26 +118,29 @@ func (s *Server) EnqueueBatch(c echo.Context) error {
 	return writeJSON(c, http.StatusAccepted, BatchResponse{Ids: ids})
 }
 
-func (s *Server) readBatch(tenant string, elements []json.RawMessage) ([]queue.NewJob, error) {
+// batch is a batch's jobs, each checked when its turn comes. The first that is at fault is told together with those after it.
+func (s *Server) batch(tenant string, elements []json.RawMessage) queue.Batch {
+	return queue.Batch{Len: len(elements), Job: func(i int) (queue.NewJob, error) {
+		job, faults := readJob(s.contract.batch, elements[i])
+		if len(faults) > 0 || len(job.Payload) > jobtype.MaxPayloadBytes {
+			return queue.NewJob{}, s.batchFaults(elements, i)
+		}
+		return newJob(tenant, job), nil
+	}}
+}
+
+func (s *Server) batchFaults(elements []json.RawMessage, from int) error {
 	var faults []FieldError
-	jobs := make([]queue.NewJob, len(elements))
-	for i, raw := range elements {
-		job, found := readJob(s.contract.batch, raw)
+	for i := from; i < len(elements) && len(faults) <= maxErrors; i++ {
+		job, found := readJob(s.contract.batch, elements[i])
 		if len(job.Payload) > jobtype.MaxPayloadBytes {
-			return nil, tooLargePayload(inBatch(i, payloadField))
+			return tooLargePayload(inBatch(i, payloadField))
 		}
 		for _, f := range found {
 			faults = append(faults, FieldError{inBatch(i, f.Field), f.Message})
 		}
-		if len(faults) > maxErrors {
-			break
-		}
-		jobs[i] = newJob(tenant, job)
 	}
-	if len(faults) > 0 {
-		return nil, invalid(faults...)
-	}
-	return jobs, nil
+	return invalid(faults...)
 }
 
 // split gives the jobs of a batch as they were sent.
@@ -177,7 +177,7 @@ func readBody(c echo.Context, limit int64) ([]byte, error) {
 	if r.ContentLength > limit {
 		return nil, tooLargeBody(limit)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, limit))
+	body, err := readAll(http.MaxBytesReader(c.Response(), r.Body, limit), r.ContentLength)
 	var tooLarge *http.MaxBytesError
 	var full *refusal
 	switch {
@@ -191,6 +191,28 @@ func readBody(c echo.Context, limit int64) ([]byte, error) {
 		return nil, invalid(FieldError{wholeBody, "is required"})
 	}
 	return body, nil
+}
+
+// readAll is io.ReadAll for a body of a promised length (negative: unknown). A promise alone takes no room: there is four times
+// as much of it as has come.
+func readAll(r io.Reader, promised int64) ([]byte, error) {
+	body := make([]byte, 0, 4<<10)
+	for {
+		n, err := r.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		switch {
+		case err == io.EOF:
+			return body, nil
+		case err != nil:
+			return nil, err
+		case len(body) == cap(body):
+			room := 4 * len(body)
+			if more := int(promised) + 1 - len(body); more > 0 { // one byte is for the end to be seen
+				room = min(room, more)
+			}
+			body = slices.Grow(body, room)
+		}
+	}
 }
 
 func newJob(tenant string, j BatchJob) queue.NewJob {
