@@ -294,6 +294,7 @@ func TestStatementsPrepare(t *testing.T) {
 		"join": joinSQL, "beat": beatSQL, "leave": leaveSQL, "rescue": rescueSQL, "counts": countsSQL, "inFlight": inFlightSQL,
 		"enqueueNew": enqueueNewSQL, "position": positionSQL, "get": getSQL, "list": listSQL, "attempts": attemptsSQL, "promote": promoteSQL,
 		"expireReady": expireReadySQL, "expireDelayed": expireDelayedSQL, "compact": compactSQL, "repair": repairSQL, "bell": bellSQL,
+		"news": newsSQL, "front": frontSQL,
 	} {
 		if _, err := conn.Conn().Prepare(t.Context(), name, sql); err != nil {
 			t.Errorf("%s: %v", name, err)

@@ -113,6 +113,7 @@ func (l *life) promoteDue(ctx context.Context) error {
 		if err != nil || n == 0 {
 			return err
 		}
+		l.changed(n)
 		nudge(l.soon) // to see in which lines they wait
 	}
 	return nil
