@@ -132,7 +132,8 @@ func serve(ctx context.Context, cfg config.APIConfig, log *slog.Logger) error {
 		return err
 	}
 	server, err := api.New(api.Config{
-		Queue: queue.New(db, cfg.Types), Upstreams: upstream.New(db), DB: db, CORSOrigins: cfg.CORSOrigins, MaxQueued: cfg.MaxQueued, Log: log,
+		Queue: queue.New(db, cfg.Types), Upstreams: upstream.New(db), DB: db, CORSOrigins: cfg.CORSOrigins, MaxQueued: cfg.MaxQueued,
+		ListenURL: cfg.DirectDatabaseURL.Reveal(), Log: log,
 	})
 	if err != nil {
 		return err

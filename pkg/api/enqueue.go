@@ -52,6 +52,10 @@ func (s *Server) Enqueue(c echo.Context, params EnqueueParams) error {
 		})
 	}
 	s.ring(made)
+	if wait, ok := preferredWait(c.Request().Header); ok && s.waiters.enter(s.ofStreams.waiters) {
+		defer s.waiters.leave()
+		return s.answerWithin(c, job.Type, made[0], wait)
+	}
 	return s.answerEnqueued(c, job.Type, made[0])
 }
 
@@ -65,33 +69,40 @@ func (s *Server) ring(made []queue.Enqueued) {
 }
 
 func (s *Server) answerEnqueued(c echo.Context, jobType string, made queue.Enqueued) error {
-	path := jobPath(made.ID)
-	answer := EnqueueResponse{ID: made.ID, State: State(made.State), StatusURL: path, EventsURL: path + "/events"}
-	// The job is kept by now, so nothing that follows may fail the request.
-	if err := s.describe(c, jobType, made, &answer); err != nil {
+	state, waiting, err := s.describe(c, jobType, made)
+	if err != nil { // the job is kept by now, so nothing that follows may fail the request
 		s.log.Warn("an enqueued job could not be described", "request_id", requestID(c), "job_id", made.ID, "error", err)
 	}
-	c.Response().Header().Set(echo.HeaderLocation, path)
+	return s.answerAccepted(c, made, state, waiting)
+}
+
+func (s *Server) answerAccepted(c echo.Context, made queue.Enqueued, state State, waiting *Waiting) error {
+	markEnqueued(c, made)
+	path := jobPath(made.ID)
+	return writeJSON(c, http.StatusAccepted,
+		EnqueueResponse{ID: made.ID, State: state, StatusURL: path, EventsURL: path + "/events", Waiting: waiting})
+}
+
+func markEnqueued(c echo.Context, made queue.Enqueued) {
+	c.Response().Header().Set(echo.HeaderLocation, jobPath(made.ID))
 	if made.Replayed {
 		c.Response().Header().Set(replayedHeader, "true")
 	}
-	return writeJSON(c, http.StatusAccepted, answer)
 }
 
-// describe tells why the job waits. A new one in a line needs no look of its own at the database for that.
-func (s *Server) describe(c echo.Context, jobType string, made queue.Enqueued, answer *EnqueueResponse) (err error) {
+// describe tells the job's state and why it waits. A new one in a line needs no look of its own at the database for that.
+func (s *Server) describe(c echo.Context, jobType string, made queue.Enqueued) (State, *Waiting, error) {
 	ctx, tenant := c.Request().Context(), s.tenant(c)
 	if made.State == queue.Queued && !made.Replayed {
-		answer.Waiting, err = s.waitingNewcomer(ctx, tenant, jobType, made)
-		return err
+		waiting, err := s.waitingNewcomer(ctx, tenant, jobType, made)
+		return State(made.State), waiting, err
 	}
 	job, err := s.queue.Get(ctx, tenant, made.ID)
 	if err != nil {
-		return err
+		return State(made.State), nil, err
 	}
-	answer.State = State(job.State)
-	answer.Waiting, err = s.waiting(ctx, job)
-	return err
+	waiting, err := s.waiting(ctx, job)
+	return State(job.State), waiting, err
 }
 
 // EnqueueBatch is POST /api/ai/enqueue/batch.
