@@ -173,6 +173,9 @@ func (l *life) settle(ctx context.Context) {
 	for _, id := range unclear {
 		l.step(ctx, "a claim whose reply was lost", func(ctx context.Context) error {
 			found, err := l.queue.GiveBack(ctx, l.id, id)
+			if found {
+				l.states.Ring("")
+			}
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			if err == nil && (found || time.Since(l.unclear[id]) > unclearFor) {
