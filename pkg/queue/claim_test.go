@@ -331,6 +331,8 @@ func TestStatementsWorkInEveryExecMode(t *testing.T) {
 			must[Job](f)(f.Cancel(t.Context(), DefaultTenant, ids[1]))
 			must[Job](f)(f.Retry(t.Context(), DefaultTenant, ids[1]))
 			must[[]Job](f)(f.List(t.Context(), Filter{Tenant: DefaultTenant}))
+			f.latest(Known{ID: ids[0]})
+			must[[]Standing](f)(f.Front(t.Context(), gpt5))
 			must[int](f)(f.Promote(t.Context()))
 			must[int](f)(f.Rescue(t.Context()))
 			f.wantState(ids[0], Done)
