@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"sync/atomic"
@@ -20,7 +21,7 @@ const eventStreamType = "text/event-stream"
 // event is what a stream tells.
 type event struct {
 	id   string // of what is told, the same in every process
-	data []byte // on one line
+	data string // on one line
 	last bool   // nothing comes after it
 }
 
@@ -106,7 +107,7 @@ func (s *Server) statusEvent(ctx context.Context, tenant string) (event, error) 
 	lasting, err := encode(status)
 	h := fnv.New64a()
 	h.Write(lasting)
-	return event{id: fmt.Sprintf("%016x", h.Sum64()), data: data}, err
+	return event{id: fmt.Sprintf("%016x", h.Sum64()), data: string(data)}, err
 }
 
 // admit lets one more stream in. It has to leave.
@@ -173,7 +174,8 @@ type outlet struct {
 
 // openOutlet answers that a stream begins.
 func (s *Server) openOutlet(c echo.Context, name string, seen *string) (*outlet, error) {
-	out := &outlet{to: c.Response(), http: http.NewResponseController(c.Response()), limit: s.ofStreams.write, name: name}
+	to := c.Response().Writer // Echo's own would keep the errors of Flush to itself
+	out := &outlet{to: to, http: http.NewResponseController(to), limit: s.ofStreams.write, name: name}
 	if seen != nil {
 		out.told = *seen
 	}
@@ -200,15 +202,18 @@ func (o *outlet) tell(e event) error {
 		return nil
 	}
 	o.told = e.id
-	return o.write(fmt.Sprintf("id: %s\nevent: %s\ndata: %s\n\n", e.id, o.name, e.data))
+	return o.write("id: ", e.id, "\nevent: ", o.name, "\ndata: ", e.data, "\n\n")
 }
 
-func (o *outlet) write(text string) error {
+// write sends pieces. They are not joined before: thousands may be about to read the same large one.
+func (o *outlet) write(pieces ...string) error {
 	if err := o.http.SetWriteDeadline(time.Now().Add(o.limit)); err != nil {
 		return err
 	}
-	if _, err := o.to.Write([]byte(text)); err != nil {
-		return err
+	for _, piece := range pieces {
+		if _, err := io.WriteString(o.to, piece); err != nil {
+			return err
+		}
 	}
 	return o.http.Flush()
 }

@@ -35,7 +35,14 @@ type hub struct {
 
 type watchedJob struct {
 	latest   *sighting // nil until the first look
+	err      error     // why that failed
 	watchers map[*watcher]bool
+}
+
+func (j *watchedJob) nudge() {
+	for w := range j.watchers {
+		nudge(w.news)
+	}
 }
 
 // sighting is a job as a look saw it. It is shared and never changes.
@@ -69,7 +76,7 @@ func (h *hub) watch(tenant string, id uuid.UUID) *watcher {
 		job = &watchedJob{watchers: map[*watcher]bool{}}
 		h.jobs[id] = job
 	}
-	job.watchers[w] = true
+	job.watchers[w], job.err = true, nil
 	if job.latest != nil {
 		nudge(w.news)
 	} else {
@@ -91,9 +98,12 @@ func (w *watcher) leave() {
 // latest is the job as it was seen last; nil: it was not yet.
 func (w *watcher) latest() (*sighting, error) {
 	w.hub.mu.Lock()
-	seen := w.hub.jobs[w.id].latest
+	seen, err := w.hub.jobs[w.id].latest, w.hub.jobs[w.id].err
 	w.hub.mu.Unlock()
-	if seen != nil && (seen.Gone || seen.Tenant != w.tenant) {
+	if seen == nil {
+		return nil, err
+	}
+	if seen.Gone || seen.Tenant != w.tenant {
 		return nil, queue.ErrNotFound
 	}
 	return seen, nil
@@ -191,11 +201,26 @@ func (h *hub) look(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, hubLimit)
 	defer cancel()
 	err := h.see(ctx)
+	if err != nil {
+		h.fail(err)
+	}
 	if failing := err != nil && ctx.Err() != context.Canceled; failing != h.failing {
 		h.failing = failing
 		h.log.Warn("the look at watched jobs", "works", !failing, "error", err)
 	}
 	return err
+}
+
+// fail tells those who have not seen their jobs yet. The others can wait.
+func (h *hub) fail(err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, job := range h.jobs {
+		if job.latest == nil {
+			job.err = err
+			job.nudge()
+		}
+	}
 }
 
 func (h *hub) see(ctx context.Context) error {
@@ -250,17 +275,17 @@ func (h *hub) note(ctx context.Context, n queue.News, before *sighting) error {
 		return nil
 	}
 	if !n.Gone {
-		if now.event.data, err = encodeEvent(n.Job, waiting); err != nil {
+		data, err := encodeEvent(n.Job, waiting)
+		if err != nil {
 			return err
 		}
+		now.event.data = string(data)
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if job := h.jobs[n.ID]; job != nil {
 		job.latest = now
-		for w := range job.watchers {
-			nudge(w.news)
-		}
+		job.nudge()
 	}
 	return nil
 }
@@ -359,13 +384,17 @@ type stand struct{ ahead, others int } // others are those ahead that are other 
 
 func (s *Server) readLineup(ctx context.Context, line string) (*lineup, error) {
 	front, err := s.queue.Front(ctx, line)
+	return newLineup(front), err
+}
+
+func newLineup(front []queue.Standing) *lineup {
 	l := &lineup{stands: make(map[uuid.UUID]stand, len(front)), own: map[string]int{}}
 	for _, at := range front {
 		l.stands[at.JobID] = stand{l.all, l.all - l.own[at.Tenant]}
 		l.all++
 		l.own[at.Tenant]++
 	}
-	return l, err
+	return l
 }
 
 // find tells where a tenant's job stands. One that is not seen stands behind all who are; false: it may have left.

@@ -28,7 +28,7 @@ const (
 	maxWatched     = 10_000           // keys of one watched value that are kept
 
 	// Of whoever watches jobs.
-	maxStreams   = 4000             // event streams of a process, each some 40 kB
+	maxStreams   = 4000             // event streams of a process, each some 50 kB
 	maxWaiters   = 1000             // clients that wait for the job that they enqueued; more are answered at once
 	maxWait      = time.Minute      // how long one may
 	heartbeat    = 10 * time.Second // between two signs of life in a stream

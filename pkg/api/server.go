@@ -111,7 +111,7 @@ func (s *Server) routes(origins []string) (*echo.Echo, error) {
 	return e, nil
 }
 
-// Handler answers everything on the public port.
+// Handler answers everything on the public port. Events of jobs come only while Serve runs.
 func (s *Server) Handler() http.Handler { return headAsGet(s.echo) }
 
 // AdminHandler answers what is for the operator alone: the probes, /metrics and pprof.

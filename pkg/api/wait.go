@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -127,11 +128,13 @@ func (s *Server) await(gone context.Context, tenant string, made queue.Enqueued,
 		case <-w.news:
 		}
 		now, err := w.latest()
-		if err != nil { // somebody deleted it
+		switch {
+		case errors.Is(err, queue.ErrNotFound): // somebody deleted it
 			return seen
-		}
-		if seen = now; seen != nil && seen.State.Ended() {
-			return seen
+		case err == nil && now != nil:
+			if seen = now; seen.State.Ended() {
+				return seen
+			}
 		}
 	}
 }
