@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -35,8 +36,6 @@ type member struct {
 	ready   bool
 	first   time.Time // when it began its first job; zero: not yet
 	handled int64
-
-	begun begun
 }
 
 // hire starts n processes and waits until all of them are ready.
@@ -95,9 +94,7 @@ func (m *member) learn(line string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	word, rest, _ := strings.Cut(line, " ")
-	var n int64
-	var job string
-	_, _ = fmt.Sscan(rest, &n, &job) // a line without a number says none
+	n, _ := strconv.ParseInt(rest, 10, 64) // a line without a number says none
 	switch word {
 	case "ready":
 		m.ready = true
@@ -105,8 +102,6 @@ func (m *member) learn(line string) {
 		m.first = time.Unix(0, n)
 	case "handled":
 		m.handled = n
-	case "begun":
-		m.begun.note(job, time.Unix(0, n))
 	}
 }
 

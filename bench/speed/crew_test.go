@@ -20,7 +20,6 @@ func init() {
 		}
 		var t tally
 		for range len(spec) {
-			t.begin("job")
 			t.add()
 		}
 		t.tell(ctx, p.out)
@@ -50,9 +49,6 @@ func TestCrewBeginsWhenToldTo(t *testing.T) {
 	}
 	if first := c.first(); first.Before(told) || time.Since(first) < 0 {
 		t.Errorf("told to go at %v, and began at %v", told, first)
-	}
-	if at, ok := c.members[0].begun.of("job"); !ok || at.Before(told) {
-		t.Errorf("the job began at %v, %v", at, ok)
 	}
 	if err := c.stop(); err != nil {
 		t.Fatal(err)

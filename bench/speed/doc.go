@@ -36,8 +36,8 @@
 //	enqueue           one job a request, or 10,000, into an empty queue that nobody works, by clients in a process of
 //	                  their own with connections that they keep. Sluice's is bin/api. For batches there is River's
 //	                  InsertManyFast without any HTTP, too: "river"
-//	enqueue to start  jobs come over HTTP at random times, at that rate on average, to a fleet of one worker. With Sluice
-//	                  bin/worker calls a provider, whose clock counts; with River it is the handler's
+//	enqueue to start  jobs come over HTTP at random times, at that rate on average, to a fleet of one worker, which
+//	                  calls a provider, whose clock counts: bin/worker, or a handler of River's with the same client
 //	flatness          the drain by two processes: of a queue with nothing else in it; with a million finished jobs kept
 //	                  (-kept changes it), each with its attempt and its result; with a million jobs that are due in a day;
 //	                  with 100,000 jobs of an upstream that is paused by hand, ahead of all; and while a session that

@@ -3,9 +3,9 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"os/exec"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -13,6 +13,9 @@ import (
 	"github.com/riverqueue/river"
 	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 	"github.com/riverqueue/river/rivermigrate"
+
+	"github.com/sluicedev/sluice/pkg/llm"
+	"github.com/sluicedev/sluice/pkg/llm/openai"
 )
 
 // riverQueue is River, the Go queue on Postgres.
@@ -113,22 +116,28 @@ func (j *riverJob) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
+// call is the request for it: a payload is a prompt.
+func (j riverJob) call() json.RawMessage {
+	return append([]byte(`{"model":"gpt-5",`), j[1:]...)
+}
+
 type riverSpec struct {
 	URL      string
 	Settings riverSettings
-	Result   int
-	Told     bool
+	Result   int    // bytes, of a handler that makes no call
+	Provider string // to call for each job; "": none
 }
 
 func (r riverQueue) worker(url string, l load) (*exec.Cmd, error) {
-	return self("river worker", riverSpec{URL: url, Settings: r.settings, Result: l.result, Told: l.told})
+	return self("river worker", riverSpec{URL: url, Settings: r.settings, Result: l.result})
 }
 
-// riverHandler does nothing and records an output.
+// riverHandler makes a call, or does nothing, and records an output.
 type riverHandler struct {
 	river.WorkerDefaults[riverJob]
-	tally *tally
-	spec  riverSpec
+	tally    *tally
+	result   int
+	provider llm.Provider // nil: no call
 }
 
 type riverOutput struct {
@@ -136,10 +145,15 @@ type riverOutput struct {
 }
 
 func (h *riverHandler) Work(ctx context.Context, job *river.Job[riverJob]) error {
-	if h.spec.Told {
-		h.tally.begin(strconv.FormatInt(job.ID, 10))
+	n := h.tally.add()
+	if h.provider == nil {
+		return river.RecordOutput(ctx, riverOutput{text(n, h.result)})
 	}
-	return river.RecordOutput(ctx, riverOutput{text(h.tally.add(), h.spec.Result)})
+	answer, err := h.provider.Call(ctx, llm.Request{ID: fmt.Sprintf("%d/%d", job.ID, job.Attempt), Body: job.Args.call()})
+	if err != nil {
+		return err
+	}
+	return river.RecordOutput(ctx, riverOutput{answer.OutputText})
 }
 
 // riverWorker is the process.
@@ -155,7 +169,11 @@ func riverWorker(ctx context.Context, spec []byte, parent parent) error {
 	defer pool.Close()
 	var t tally
 	workers := river.NewWorkers()
-	river.AddWorker(workers, &riverHandler{tally: &t, spec: s})
+	handler := &riverHandler{tally: &t, result: s.Result}
+	if s.Provider != "" {
+		handler.provider = openai.New(openai.Config{BaseURL: s.Provider, APIKey: "sk-bench"})
+	}
+	river.AddWorker(workers, handler)
 	client, err := river.NewClient(riverpgxv5.New(pool), &river.Config{
 		Queues:        map[string]river.QueueConfig{river.QueueDefault: {MaxWorkers: s.Settings.Workers}},
 		FetchCooldown: s.Settings.Cooldown, FetchPollInterval: s.Settings.Poll, Workers: workers, Logger: quiet,

@@ -39,13 +39,13 @@ type starter interface {
 	work(ctx context.Context, b *bench, at database) (starting, error)
 }
 
-// starting is a worker at work: begun tells when the work on each job began, by its id.
+// starting is a worker at work: begun tells when the provider received the call for each job, by its id.
 type starting struct {
 	begun *begun
 	stop  func() error
 }
 
-// begun are the times at which jobs began. Of a job that begins more than once, the first counts.
+// begun are the times at which calls came. Of a job that is called for more than once, the first counts.
 type begun struct {
 	mu sync.Mutex
 	at map[string]time.Time
@@ -115,7 +115,17 @@ func started(ctx context.Context, all []sent, b *begun) (figures, error) {
 	}, nil
 }
 
-// sluiceStart is bin/api, bin/worker and a provider, which tells when each call arrived.
+// clocked is a provider that tells when each call arrived.
+func clocked() (*llmtest.Server, *begun, error) {
+	times := &begun{}
+	provider, err := llmtest.Listen("127.0.0.1:0", llmtest.Decide(func(c llmtest.Call) string {
+		times.note(jobOf(c.ID), time.Now())
+		return ""
+	}))
+	return provider, times, err
+}
+
+// sluiceStart is bin/api and bin/worker.
 type sluiceStart struct{ sluiceFront }
 
 func (s sluiceStart) clients(spec clientsSpec) clientsSpec {
@@ -124,11 +134,7 @@ func (s sluiceStart) clients(spec clientsSpec) clientsSpec {
 }
 
 func (sluiceStart) work(ctx context.Context, b *bench, at database) (starting, error) {
-	times := &begun{}
-	provider, err := llmtest.Listen("127.0.0.1:0", llmtest.Decide(func(c llmtest.Call) string {
-		times.note(jobOf(c.ID), time.Now())
-		return ""
-	}))
+	provider, times, err := clocked()
 	if err != nil {
 		return starting{}, err
 	}
@@ -142,7 +148,7 @@ func (sluiceStart) work(ctx context.Context, b *bench, at database) (starting, e
 	}}, nil
 }
 
-// riverStart is the yardstick and a worker of River, whose handler tells when it began.
+// riverStart is the yardstick and a worker of River, whose handler makes the same call in the same way.
 type riverStart struct{ riverQueue }
 
 func (r riverStart) server(b *bench, at database) (*exec.Cmd, error) {
@@ -154,13 +160,17 @@ func (r riverStart) clients(spec clientsSpec) clientsSpec {
 }
 
 func (r riverStart) work(ctx context.Context, b *bench, at database) (starting, error) {
-	l := lean(0)
-	l.told = true
-	crew, err := hire(ctx, 1, func() (*exec.Cmd, error) { return r.worker(at.url, l) })
+	provider, times, err := clocked()
 	if err != nil {
 		return starting{}, err
 	}
-	return starting{&crew.members[0].begun, crew.stop}, crew.begin()
+	crew, err := hire(ctx, 1, func() (*exec.Cmd, error) {
+		return self("river worker", riverSpec{URL: at.url, Settings: r.settings, Provider: provider.BaseURL()})
+	})
+	if err != nil {
+		return starting{}, errors.Join(err, provider.Close())
+	}
+	return starting{times, func() error { return errors.Join(crew.stop(), provider.Close()) }}, crew.begin()
 }
 
 // jobOf is the job that a call is made for: the name of a call is the job's and the number of the try.

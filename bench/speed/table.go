@@ -28,7 +28,7 @@ var parts = []part{
 		"Large ones have 8 kB and 20 kB.", (*bench).drains, drainColumns, oneScale},
 	{"enqueue", "Clients in a process of their own wait for each answer, after which the job is durable.",
 		(*bench).enqueues, []figure{enqueueRate, answerP50, answerP99}, scaleEach},
-	{"enqueue to start", "From the answer to an enqueue until the provider receives the call (or the peer's handler begins).",
+	{"enqueue to start", "From the answer to an enqueue until the provider receives the call.",
 		(*bench).starts, []figure{startP50, startP95, startP99, fromSentP50, fromSentP99, startedCount}, noPlot},
 	{"flatness", "The drain by two processes, beside what else a queue may hold.", (*bench).flats, drainColumns, oneScale},
 	{"in flight", "One worker, and a provider that keeps every call waiting.",

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"sync"
 	"sync/atomic"
 	"time"
 )
@@ -13,21 +12,10 @@ import (
 const tellEvery = 10 * time.Millisecond
 
 // tally counts what a worker process has handled, and tells it to the parent: "first" and the time of its first job in
-// nanoseconds since 1970, then "handled" and a number whenever that has grown, and "begun" with a time and an id.
+// nanoseconds since 1970, then "handled" and a number whenever that has grown.
 type tally struct {
 	n     atomic.Int64
 	first atomic.Int64
-
-	mu    sync.Mutex
-	begun []string // lines that are not written yet
-}
-
-// begin notes when a job begins.
-func (t *tally) begin(id string) {
-	line := fmt.Sprintln("begun", time.Now().UnixNano(), id)
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.begun = append(t.begun, line)
 }
 
 // add notes that a job is being handled, and which one of the process it is, from 1.
@@ -54,22 +42,10 @@ func (t *tally) tell(ctx context.Context, out io.Writer) {
 		if n == told || first == 0 {
 			continue
 		}
-		for _, line := range t.lines() {
-			fmt.Fprint(out, line)
-		}
 		if told == 0 {
 			fmt.Fprintln(out, "first", first)
 		}
 		fmt.Fprintln(out, "handled", n)
 		told = n
 	}
-}
-
-// lines are those that are to be written.
-func (t *tally) lines() []string {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	lines := t.begun
-	t.begun = nil
-	return lines
 }

@@ -8,10 +8,7 @@ import (
 
 // load is the work that is handed over at once: so many jobs, each with a payload of so many bytes of JSON, whose handler
 // returns so many bytes.
-type load struct {
-	jobs, payload, result int
-	told                  bool // the worker tells when it begins each job
-}
+type load struct{ jobs, payload, result int }
 
 // lean is the usual work.
 func lean(jobs int) load { return load{jobs: jobs, payload: 300, result: 100} }
