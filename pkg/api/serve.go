@@ -20,6 +20,9 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	ctx, end := context.WithCancel(ctx)
 	var rung sync.WaitGroup
 	rung.Go(func() { s.bell.Run(ctx) })
+	if s.keys != nil {
+		rung.Go(func() { s.keys.Run(ctx) })
+	}
 	defer rung.Wait()
 	defer end()
 	stop := context.AfterFunc(ctx, func() { s.stopping.Store(true) })
@@ -116,8 +119,8 @@ func rawRefusal(b []byte) (int, bool) {
 
 func rawProblem(status int) []byte {
 	id := uuid.NewString()
-	body, err := encode(newProblem(status, "the request is not HTTP as this server takes it: its first line, its path or its headers "+
-		"are malformed, too large, or ask for what is not offered here", nil, id))
+	body, err := encode(newProblem(&refusal{status: status, detail: "the request is not HTTP as this server takes it: its first line, its path or its headers " +
+		"are malformed, too large, or ask for what is not offered here"}, id))
 	if err != nil {
 		body = nil
 	}

@@ -21,7 +21,7 @@ func (s *Server) GetStatus(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	inFlight, err := s.inFlight.get(ctx, everybody)
+	inFlight, err := s.inFlight.get(ctx, s.reach(c))
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,12 @@ func (s *Server) operate(c echo.Context, turn func(ctx context.Context, name, by
 }
 
 // operator names whose hand it is, for the audit.
-func operator(c echo.Context) string { return "api " + c.RealIP() }
+func operator(c echo.Context) string {
+	if h, ok := holder(c); ok {
+		return "key " + h.KeyID + " " + c.RealIP()
+	}
+	return "api " + c.RealIP()
+}
 
 func wireCounts(n queue.Counts) QueueCounts {
 	return QueueCounts{
