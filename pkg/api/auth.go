@@ -46,8 +46,8 @@ const scheme = "Bearer "
 
 var (
 	errNoKey    = errors.New("send an API key, as Authorization: Bearer <key>")
-	errTwice    = errors.New("Authorization must be sent once")
-	errNoBearer = errors.New("Authorization must be Bearer, a space, and the key")
+	errTwice    = errors.New("the header Authorization must be sent once")
+	errNoBearer = errors.New("the header Authorization must be Bearer, a space, and the key")
 )
 
 // bearer gives what a request shows as its key. Given twice, it is none: whoever is in between may have looked at the

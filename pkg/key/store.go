@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -41,8 +42,8 @@ func (o Order) fault() error {
 			return fmt.Errorf("%s: must have 1 to %d printable characters", what, MaxName)
 		}
 	}
-	if len(o.Scopes) == 0 {
-		return errors.New("scopes: must be one at least")
+	if len(o.Scopes) == 0 || slices.ContainsFunc(o.Scopes, func(s Scope) bool { return !slices.Contains(Scopes, s) }) {
+		return errors.New("scopes: must be one at least of enqueue, read, operate and admin")
 	}
 	return nil
 }

@@ -114,6 +114,7 @@ func TestOrdersThatAreRefused(t *testing.T) {
 		"name: m":   func(o *Order) { o.Name = "a\nb" },
 		"name: mu":  func(o *Order) { o.Name = "\xff" },
 		"scopes":    func(o *Order) { o.Scopes = nil },
+		"scopes: ":  func(o *Order) { o.Scopes = []Scope{Read, "root"} },
 		"expires":   func(o *Order) { o.ExpiresAt = time.Now().Add(-time.Hour) },
 		"expires: ": func(o *Order) { o.ExpiresIn = -time.Second },
 	} {
