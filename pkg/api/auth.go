@@ -26,7 +26,7 @@ func (s *Server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
 		if err != nil {
 			return unauthorized(c, err)
 		}
-		who, err := s.keys.Verify(c.Request().Context(), text)
+		who, err := s.verify(c.Request().Context(), text)
 		if err != nil {
 			return unauthorized(c, err)
 		}
@@ -39,6 +39,13 @@ func (s *Server) authenticate(next echo.HandlerFunc) echo.HandlerFunc {
 		c.Set(holderKey, who)
 		return s.whileGood(c, text, next)
 	}
+}
+
+// verify takes no longer than a probe: nobody should wait for a database that does not answer.
+func (s *Server) verify(ctx context.Context, text string) (key.Holder, error) {
+	ctx, cancel := context.WithTimeout(ctx, s.limits.probe)
+	defer cancel()
+	return s.keys.Verify(ctx, text)
 }
 
 // scheme is matched in any case, as RFC 9110 has it.
@@ -90,7 +97,8 @@ func challenge(c echo.Context, status int, detail, attributes string) *refusal {
 	return &refusal{status: status, detail: detail}
 }
 
-// whileGood ends a request whose key ends before it: a stream of events may stay open for long.
+// whileGood ends a request whose key ends before it: a stream of events may stay open for long. It comes before deadline,
+// so that also what is freed of that ends.
 func (s *Server) whileGood(c echo.Context, text string, next echo.HandlerFunc) error {
 	ctx, end := context.WithCancelCause(c.Request().Context())
 	defer end(nil)
@@ -109,7 +117,7 @@ func (s *Server) lookAgain(ctx context.Context, text string, end context.CancelC
 		if ctx.Err() != nil {
 			return
 		}
-		if _, err := s.keys.Verify(ctx, text); key.Refused(err) {
+		if _, err := s.verify(ctx, text); key.Refused(err) {
 			end(err)
 			return
 		}

@@ -97,7 +97,7 @@ func (s *Server) routes(origins []string) (*echo.Echo, error) {
 	if len(origins) > 0 {
 		e.Use(middleware.CORSWithConfig(cors(origins)))
 	}
-	e.Use(guard, s.deadline, s.authenticate, s.bodies.bound, s.contract.check)
+	e.Use(guard, s.authenticate, s.deadline, s.bodies.bound, s.contract.check)
 	RegisterHandlers(e, s)
 	s.metrics.know(e.Routes())
 	return e, nil
