@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"strconv"
 	"strings"
 	"syscall"
@@ -37,14 +38,29 @@ import (
 const (
 	maxConns           = 20              // to Postgres; requests hold one for a statement, not for their length
 	healthcheckTimeout = 5 * time.Second // longer than /readyz takes at most
+
+	gcPercent   = 400       // see unhurried
+	memoryLimit = 384 << 20 // bytes, soft: three times what all bodies may take
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	unhurried()
 	if err := run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "api:", err)
 		os.Exit(1)
+	}
+}
+
+// unhurried has garbage collected later than usual, unless GOGC or GOMEMLIMIT say otherwise: little of what a request
+// leaves behind outlives it, so there is next to nothing to be kept. Above the limit it is collected as early as ever.
+func unhurried() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(gcPercent)
+	}
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memoryLimit)
 	}
 }
 
@@ -122,7 +138,7 @@ func serve(ctx context.Context, cfg config.APIConfig, log *slog.Logger) error {
 	}
 	server, err := api.New(api.Config{
 		Queue: queue.New(db, cfg.Types), Upstreams: upstream.New(db), DB: db, Keys: ring, CORSOrigins: cfg.CORSOrigins,
-		MaxQueued: cfg.MaxQueued, RateLimit: cfg.RateLimit, Log: log,
+		MaxQueued: cfg.MaxQueued, RateLimit: cfg.RateLimit, ListenURL: cfg.DirectDatabaseURL.Reveal(), Log: log,
 	})
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/json"
 	"fmt"
@@ -185,6 +186,7 @@ var values = map[string][]string{
 		`{"input":"x","request":{"model":"other"}}`, `{"input":"x","request":{"stream":true}}`, `{"input":"x","messages":[]}`, `{"input":"` + strings.Repeat("x", jobtype.MaxPayloadBytes) + `"}`},
 	"callback_url": {`"https://app.example/hook?a='1';--"`, `"http://127.0.0.1/"`, `"javascript:alert(1)"`},
 	"scheduled_at": {`"2030-01-01T00:00:00Z"`, `"2020-01-01T00:00:00+14:00"`, `"2999-01-01T00:00:00Z"`, `"infinity"`, `"0001-01-01T00:00:00+23:00"`},
+	"Prefer":       {`"wait=0"`, `"respond-async, wait=0"`, `"wait=-1; x"`},
 	"cursor":       {`"AQGZ8MF_XXxVj24_HW8KKxE"`, `"AgGZ8MF_XXxVj24_HW8KKxE"`, `"AQ"`},
 }
 
@@ -258,7 +260,14 @@ func (w *world) check(rt *rapid.T, method, path, query string, headers http.Head
 		return // no request that a client would send, such as one with a line break in a header
 	}
 	defer resp.Body.Close()
-	got, err := io.ReadAll(resp.Body)
+	var got []byte
+	if resp.Header.Get("Content-Type") == eventStreamType {
+		if got, err = bufio.NewReader(resp.Body).ReadBytes('\n'); !bytes.HasPrefix(got, []byte("retry: ")) {
+			rt.Errorf("a stream begins with %q", got)
+		}
+	} else {
+		got, err = io.ReadAll(resp.Body)
+	}
 	if err != nil {
 		rt.Fatal(err)
 	}

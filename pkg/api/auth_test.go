@@ -66,7 +66,7 @@ func (g guarded) enqueueWith(text, body string) EnqueueResponse {
 // neededScopes says once more which scope each operation needs, so that to open one is a decision. "" is open to all.
 var neededScopes = map[string]key.Scope{
 	"enqueue": key.Enqueue, "enqueueBatch": key.Enqueue,
-	"listJobs": key.Read, "getJob": key.Read, "listAttempts": key.Read, "getStatus": key.Read, "getHealth": key.Read,
+	"listJobs": key.Read, "getJob": key.Read, "listAttempts": key.Read, "getStatus": key.Read, "getJobEvents": key.Read, "getStatusEvents": key.Read, "getHealth": key.Read,
 	"cancelJob": key.Operate, "retryJob": key.Operate,
 	"pauseUpstream": key.Admin, "resumeUpstream": key.Admin, "getMetrics": key.Admin,
 	"getLive": "", "getReady": "",
@@ -369,6 +369,7 @@ func TestHostileTenant(t *testing.T) {
 		"attempts":              {"GET", job + "/attempts", notFound},
 		"attempts, running":     {"GET", "/api/ai/jobs/" + running.ID.String() + "/attempts", notFound},
 		"events":                {"GET", job + "/events", notFound},
+		"events, running":       {"GET", "/api/ai/jobs/" + running.ID.String() + "/events", notFound},
 		"cancel":                {"POST", job + "/cancel", notFound},
 		"cancel the running":    {"POST", "/api/ai/jobs/" + running.ID.String() + "/cancel", notFound},
 		"retry":                 {"POST", job + "/retry", notFound},
@@ -766,5 +767,45 @@ func TestSecurityThatIsNone(t *testing.T) {
 		if scope, err := scopeOf(&doc, &op); err == nil {
 			t.Errorf("%s: %q", security, scope)
 		}
+	}
+}
+
+// A stream that was opened with a key ends with it, and so does a wait for a job.
+func TestAStreamEndsWithItsKey(t *testing.T) {
+	t.Parallel()
+	g := openGuarded(t, asItIs)
+	text := g.key("acme", key.Enqueue, key.Read)
+	made := g.enqueueWith(text, plainJob)
+	id, _, _ := key.Parse(text)
+	ended := make(chan string)
+	for _, path := range []string{made.EventsURL, "/api/ai/status/events"} {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, g.url+path, nil)
+		must(t, err)
+		r.Header.Set("Authorization", "Bearer "+text)
+		resp, err := http.DefaultClient.Do(r)
+		must(t, err)
+		if resp.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %d", path, resp.StatusCode)
+		}
+		go func() {
+			_, _ = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+			ended <- path
+		}()
+	}
+	waited := make(chan answer)
+	go func() { waited <- g.with(text, "POST", "/api/ai/enqueue", plainJob, preferHeader, "wait=60") }()
+	for g.jobs() < 2 { // it is kept, and waited for
+	}
+	_, err := g.store.Revoke(t.Context(), id)
+	must(t, err)
+	revoked := time.Now()
+	for range 2 {
+		if path := <-ended; time.Since(revoked) > streamLife/10 {
+			t.Errorf("%s ended after %s", path, time.Since(revoked))
+		}
+	}
+	if a := <-waited; a.StatusCode != http.StatusUnauthorized || time.Since(revoked) > maxWait/2 {
+		t.Errorf("who waited, after %s: %d %s", time.Since(revoked), a.StatusCode, a.body)
 	}
 }

@@ -26,7 +26,7 @@ func (b *bodies) bound(next echo.HandlerFunc) echo.HandlerFunc {
 		r.Body = body
 		defer func() {
 			r.Body = body.ReadCloser // what is thrown away takes no room
-			b.held.Add(-body.held)
+			body.release()
 		}()
 		return next(c)
 	}
@@ -36,6 +36,12 @@ type boundBody struct {
 	io.ReadCloser
 	of   *bodies
 	held int64
+}
+
+// release gives the room back, once what was read is not needed any more.
+func (b *boundBody) release() {
+	b.of.held.Add(-b.held)
+	b.held = 0
 }
 
 func (b *boundBody) Read(p []byte) (int, error) {

@@ -109,15 +109,15 @@ func (d *depth) begun(age time.Duration) (stored map[string]int64, fresh bool) {
 }
 
 // store enqueues a tenant's jobs, if there is room for all of them.
-func (s *Server) store(ctx context.Context, tenant string, jobs ...queue.NewJob) (made []queue.Enqueued, err error) {
+func (s *Server) store(ctx context.Context, tenant string, jobs queue.Batch) (made []queue.Enqueued, err error) {
 	if s.depth.most == 0 {
-		return s.enqueue(ctx, jobs...)
+		return s.enqueue(ctx, jobs)
 	}
-	n := len(jobs)
+	n := jobs.Len
 	fits, err := s.depth.admit(ctx, tenant, n)
 	if err == nil && !fits {
 		// Earlier jobs that are asked for again need no room, and what would never be taken should not wait for any.
-		if n, err = s.queue.Fresh(ctx, jobs...); err == nil {
+		if n, err = s.queue.Fresh(ctx, jobs); err == nil {
 			fits, err = s.depth.admit(ctx, tenant, n)
 		}
 	}
@@ -136,15 +136,19 @@ func (s *Server) store(ctx context.Context, tenant string, jobs ...queue.NewJob)
 		}
 		s.depth.settle(tenant, n, stored)
 	}()
-	return s.enqueue(ctx, jobs...)
+	return s.enqueue(ctx, jobs)
 }
 
 // enqueue lets a job that comes alone share its statement with others.
-func (s *Server) enqueue(ctx context.Context, jobs ...queue.NewJob) ([]queue.Enqueued, error) {
-	if len(jobs) != 1 {
-		return s.intake.EnqueueAll(ctx, jobs...)
+func (s *Server) enqueue(ctx context.Context, jobs queue.Batch) ([]queue.Enqueued, error) {
+	if jobs.Len != 1 {
+		return s.intake.EnqueueAll(ctx, jobs)
 	}
-	made, err := s.intake.Enqueue(ctx, jobs[0])
+	job, err := jobs.Job(0)
+	if err != nil {
+		return nil, err
+	}
+	made, err := s.intake.Enqueue(ctx, job)
 	if err != nil {
 		return nil, err
 	}

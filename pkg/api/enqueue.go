@@ -8,6 +8,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,7 +42,7 @@ func (s *Server) Enqueue(c echo.Context, params EnqueueParams) error {
 	}
 	job.IdempotencyKey = params.IdempotencyKey
 	tenant := s.tenant(c)
-	made, err := s.store(c.Request().Context(), tenant, newJob(tenant, job))
+	made, err := s.store(c.Request().Context(), tenant, queue.Jobs(newJob(tenant, job)))
 	if err != nil {
 		return refuseJob(err, func(_ int, field string) string {
 			if field == "idempotency_key" {
@@ -51,6 +52,10 @@ func (s *Server) Enqueue(c echo.Context, params EnqueueParams) error {
 		})
 	}
 	s.ring(made)
+	if wait, ok := preferredWait(c.Request().Header); ok && s.waiters.enter(s.ofStreams.waiters) {
+		defer s.waiters.leave()
+		return s.answerWithin(c, job.Type, made[0], wait)
+	}
 	return s.answerEnqueued(c, job.Type, made[0])
 }
 
@@ -64,33 +69,40 @@ func (s *Server) ring(made []queue.Enqueued) {
 }
 
 func (s *Server) answerEnqueued(c echo.Context, jobType string, made queue.Enqueued) error {
-	path := jobPath(made.ID)
-	answer := EnqueueResponse{ID: made.ID, State: State(made.State), StatusURL: path, EventsURL: path + "/events"}
-	// The job is kept by now, so nothing that follows may fail the request.
-	if err := s.describe(c, jobType, made, &answer); err != nil {
+	state, waiting, err := s.describe(c, jobType, made)
+	if err != nil { // the job is kept by now, so nothing that follows may fail the request
 		s.log.Warn("an enqueued job could not be described", "request_id", requestID(c), "job_id", made.ID, "error", err)
 	}
-	c.Response().Header().Set(echo.HeaderLocation, path)
+	return s.answerAccepted(c, made, state, waiting)
+}
+
+func (s *Server) answerAccepted(c echo.Context, made queue.Enqueued, state State, waiting *Waiting) error {
+	markEnqueued(c, made)
+	path := jobPath(made.ID)
+	return writeJSON(c, http.StatusAccepted,
+		EnqueueResponse{ID: made.ID, State: state, StatusURL: path, EventsURL: path + "/events", Waiting: waiting})
+}
+
+func markEnqueued(c echo.Context, made queue.Enqueued) {
+	c.Response().Header().Set(echo.HeaderLocation, jobPath(made.ID))
 	if made.Replayed {
 		c.Response().Header().Set(replayedHeader, "true")
 	}
-	return writeJSON(c, http.StatusAccepted, answer)
 }
 
-// describe tells why the job waits. A new one in a line needs no look of its own at the database for that.
-func (s *Server) describe(c echo.Context, jobType string, made queue.Enqueued, answer *EnqueueResponse) (err error) {
+// describe tells the job's state and why it waits. A new one in a line needs no look of its own at the database for that.
+func (s *Server) describe(c echo.Context, jobType string, made queue.Enqueued) (State, *Waiting, error) {
 	ctx, tenant := c.Request().Context(), s.tenant(c)
 	if made.State == queue.Queued && !made.Replayed {
-		answer.Waiting, err = s.waitingNewcomer(ctx, tenant, jobType, made)
-		return err
+		waiting, err := s.waitingNewcomer(ctx, tenant, jobType, made)
+		return State(made.State), waiting, err
 	}
 	job, err := s.queue.Get(ctx, tenant, made.ID)
 	if err != nil {
-		return err
+		return State(made.State), nil, err
 	}
-	answer.State = State(job.State)
-	answer.Waiting, err = s.waiting(ctx, job)
-	return err
+	waiting, err := s.waiting(ctx, job)
+	return State(job.State), waiting, err
 }
 
 // EnqueueBatch is POST /api/ai/enqueue/batch.
@@ -104,11 +116,7 @@ func (s *Server) EnqueueBatch(c echo.Context) error {
 		return invalid(inBody(jsonFaults(err))...)
 	}
 	tenant := s.tenant(c)
-	jobs, err := s.readBatch(tenant, elements)
-	if err != nil {
-		return err
-	}
-	made, err := s.store(c.Request().Context(), tenant, jobs...)
+	made, err := s.store(c.Request().Context(), tenant, s.batch(tenant, elements))
 	if err != nil {
 		return refuseJob(err, inBatch)
 	}
@@ -121,26 +129,29 @@ func (s *Server) EnqueueBatch(c echo.Context) error {
 	return writeJSON(c, http.StatusAccepted, BatchResponse{Ids: ids})
 }
 
-func (s *Server) readBatch(tenant string, elements []json.RawMessage) ([]queue.NewJob, error) {
+// batch is a batch's jobs, each checked when its turn comes. The first that is at fault is told together with those after it.
+func (s *Server) batch(tenant string, elements []json.RawMessage) queue.Batch {
+	return queue.Batch{Len: len(elements), Job: func(i int) (queue.NewJob, error) {
+		job, faults := readJob(s.contract.batch, elements[i])
+		if len(faults) > 0 || len(job.Payload) > jobtype.MaxPayloadBytes {
+			return queue.NewJob{}, s.batchFaults(elements, i)
+		}
+		return newJob(tenant, job), nil
+	}}
+}
+
+func (s *Server) batchFaults(elements []json.RawMessage, from int) error {
 	var faults []FieldError
-	jobs := make([]queue.NewJob, len(elements))
-	for i, raw := range elements {
-		job, found := readJob(s.contract.batch, raw)
+	for i := from; i < len(elements) && len(faults) <= maxErrors; i++ {
+		job, found := readJob(s.contract.batch, elements[i])
 		if len(job.Payload) > jobtype.MaxPayloadBytes {
-			return nil, tooLargePayload(inBatch(i, payloadField))
+			return tooLargePayload(inBatch(i, payloadField))
 		}
 		for _, f := range found {
 			faults = append(faults, FieldError{inBatch(i, f.Field), f.Message})
 		}
-		if len(faults) > maxErrors {
-			break
-		}
-		jobs[i] = newJob(tenant, job)
 	}
-	if len(faults) > 0 {
-		return nil, invalid(faults...)
-	}
-	return jobs, nil
+	return invalid(faults...)
 }
 
 // split gives the jobs of a batch as they were sent.
@@ -177,7 +188,7 @@ func readBody(c echo.Context, limit int64) ([]byte, error) {
 	if r.ContentLength > limit {
 		return nil, tooLargeBody(limit)
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(c.Response(), r.Body, limit))
+	body, err := readAll(http.MaxBytesReader(c.Response(), r.Body, limit), r.ContentLength)
 	var tooLarge *http.MaxBytesError
 	var full *refusal
 	switch {
@@ -191,6 +202,28 @@ func readBody(c echo.Context, limit int64) ([]byte, error) {
 		return nil, invalid(FieldError{wholeBody, "is required"})
 	}
 	return body, nil
+}
+
+// readAll is io.ReadAll for a body of a promised length (negative: unknown). A promise alone takes no room: there is four times
+// as much of it as has come.
+func readAll(r io.Reader, promised int64) ([]byte, error) {
+	body := make([]byte, 0, 4<<10)
+	for {
+		n, err := r.Read(body[len(body):cap(body)])
+		body = body[:len(body)+n]
+		switch {
+		case err == io.EOF:
+			return body, nil
+		case err != nil:
+			return nil, err
+		case len(body) == cap(body):
+			room := 4 * len(body)
+			if more := int(promised) + 1 - len(body); more > 0 { // one byte is for the end to be seen
+				room = min(room, more)
+			}
+			body = slices.Grow(body, room)
+		}
+	}
 }
 
 func newJob(tenant string, j BatchJob) queue.NewJob {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -15,56 +16,97 @@ import (
 // payloadField is the one member of an envelope that is never decoded: its bytes are passed on.
 const payloadField = "payload"
 
-// readJob checks one job of a request and takes it apart. The faults' fields are within the envelope.
+// readJob checks one job of a request and takes it apart. The faults' fields are within the envelope. What is inside the
+// payload is the queue's to judge.
 func readJob(schema *openapi3.Schema, raw []byte) (BatchJob, []FieldError) {
-	members, faults := envelope(schema, raw)
-	if len(faults) > 0 {
+	members, err := strictjson.Members(raw)
+	if err == nil {
+		err = strictjson.Unique("", members)
+	}
+	if err != nil {
+		return BatchJob{}, jsonFaults(err)
+	}
+	if faults := envelopeFaults(schema, members); len(faults) > 0 {
 		return BatchJob{}, faults
 	}
-	var job BatchJob
-	if err := json.Unmarshal(raw, &job); err != nil {
-		var mismatch *json.UnmarshalTypeError
-		if errors.As(err, &mismatch) { // 5.0 is an integer to a schema, and not to Go
-			return BatchJob{}, []FieldError{{mismatch.Field, "must be an integer, written without a fraction or an exponent"}}
-		}
-		return BatchJob{}, []FieldError{{"", "must be valid JSON"}}
+	job, err := assemble(members)
+	if err != nil { // 5.0 is an integer to a schema, and not to Go
+		return BatchJob{}, []FieldError{{err.Error(), "must be an integer, written without a fraction or an exponent"}}
 	}
-	job.Payload = members[payloadField]
 	return job, job.faults()
 }
 
-// envelope checks a job against its schema and gives its members as they were sent.
-func envelope(schema *openapi3.Schema, raw []byte) (map[string]json.RawMessage, []FieldError) {
-	if err := strictjson.Check(raw, strictjson.Rules{Unique: []string{""}}); err != nil {
-		return nil, jsonFaults(err)
-	}
-	list, err := strictjson.Members(raw)
-	if err != nil {
-		return nil, jsonFaults(err)
-	}
+// envelopeFaults checks a job's members against its schema.
+func envelopeFaults(schema *openapi3.Schema, members []strictjson.Member) []FieldError {
 	var faults []FieldError
-	members := map[string]json.RawMessage{}
-	values := map[string]any{}
-	for _, m := range list {
-		if _, known := schema.Properties[m.Name]; !known {
-			faults = append(faults, FieldError{cmp.Or(m.Name, `""`), "is not a field of this request"})
-			continue
-		}
-		members[m.Name] = m.Value
-		if m.Name == payloadField && m.Value[0] == '{' {
-			values[m.Name] = map[string]any{}
-		} else {
-			values[m.Name] = decoded(m.Value)
+	for _, m := range members {
+		faults = append(faults, memberFaults(schema.Properties[m.Name], m)...)
+	}
+	for _, name := range schema.Required {
+		if !slices.ContainsFunc(members, func(m strictjson.Member) bool { return m.Name == name }) {
+			faults = append(faults, FieldError{name, "is required"})
 		}
 	}
-	err = schema.VisitJSON(values, openapi3.MultiErrors(), openapi3.WithStringFormatValidator("date-time", rfc3339{}))
-	return members, append(faults, explain(err)...)
+	return faults
 }
 
-func decoded(raw json.RawMessage) (v any) {
-	_ = json.Unmarshal(raw, &v) // it was checked
+// memberFaults checks a member against the schema of the field that it names; nil: there is none. Of a payload it sees that it is an object.
+func memberFaults(schema *openapi3.SchemaRef, m strictjson.Member) []FieldError {
+	switch {
+	case schema == nil:
+		return []FieldError{{cmp.Or(m.Name, `""`), "is not a field of this request"}}
+	case m.Name == payloadField && m.Value[0] == '{':
+		return nil
+	}
+	if err := strictjson.Check(m.Value, strictjson.Rules{Root: m.Name}); err != nil {
+		return jsonFaults(err)
+	}
+	faults := explain(schema.Value.VisitJSON(decoded(m), openapi3.MultiErrors(), openapi3.WithStringFormatValidator("date-time", rfc3339{})))
+	for i := range faults {
+		faults[i].Field = m.Name
+	}
+	return faults
+}
+
+// decoded is a member's value as the schema takes it.
+func decoded(m strictjson.Member) (v any) {
+	if text, ok := m.Text(); ok {
+		return text
+	}
+	_ = json.Unmarshal(m.Value, &v) // it was checked
 	return v
 }
+
+// assemble makes a job of members that the schema lets pass. An error is the name of one that Go does not take.
+func assemble(members []strictjson.Member) (job BatchJob, err error) {
+	for _, m := range members {
+		var ok bool
+		switch m.Name {
+		case payloadField:
+			job.Payload, ok = m.Value, true
+		case "type":
+			job.Type, ok = m.Text()
+		case "priority":
+			ok = read(m, &job.Priority)
+		case "max_attempts":
+			ok = read(m, &job.MaxAttempts)
+		case "scheduled_at":
+			ok = read(m, &job.ScheduledAt)
+		case "delay_ms":
+			ok = read(m, &job.DelayMs)
+		case "callback_url":
+			ok = read(m, &job.CallbackURL)
+		case "idempotency_key":
+			ok = read(m, &job.IdempotencyKey)
+		}
+		if !ok {
+			return BatchJob{}, errors.New(m.Name)
+		}
+	}
+	return job, nil
+}
+
+func read[T any](m strictjson.Member, into *T) bool { return json.Unmarshal(m.Value, into) == nil }
 
 // faults are those that a schema cannot tell.
 func (j BatchJob) faults() []FieldError {

@@ -24,6 +24,9 @@ func (s *Server) GetJob(c echo.Context, id JobID) error {
 // CancelJob is POST /api/ai/jobs/{id}/cancel.
 func (s *Server) CancelJob(c echo.Context, id JobID) error {
 	job, err := s.queue.Cancel(c.Request().Context(), s.tenant(c), id)
+	if err == nil {
+		s.changed()
+	}
 	return s.answerJob(c, job, err)
 }
 
@@ -32,8 +35,15 @@ func (s *Server) RetryJob(c echo.Context, id JobID) error {
 	job, err := s.queue.Retry(c.Request().Context(), s.tenant(c), id)
 	if err == nil {
 		s.bell.Ring(job.Line())
+		s.changed()
 	}
 	return s.answerJob(c, job, err)
+}
+
+// changed tells whoever watches jobs, here and at other processes, that one is not as it was.
+func (s *Server) changed() {
+	s.hub.nudge()
+	s.states.Ring("")
 }
 
 func (s *Server) answerJob(c echo.Context, job queue.Job, err error) error {

@@ -28,6 +28,21 @@ const (
 	maxWatched     = 10_000           // keys of one watched value that are kept
 	maxRated       = 10_000           // API keys whose rate is kept
 
+	// Of whoever watches jobs.
+	maxStreams   = 4000             // event streams of a process, each some 50 kB
+	maxWaiters   = 1000             // clients that wait for the job that they enqueued; more are answered at once
+	maxWait      = time.Minute      // how long one may
+	heartbeat    = 10 * time.Second // between two signs of life in a stream
+	eventTimeout = 10 * time.Second // of a write; a reader that takes longer is let go
+	streamLife   = 30 * time.Minute // then the client has to come back, and to be let in again
+	minRetry     = time.Second      // until then; twice as long at most
+
+	hubEvery  = watchAge              // between two looks at all watched jobs
+	hubPause  = 50 * time.Millisecond // the same, with a notification, at least
+	hubRest   = 10                    // the same, in times of how long the look took
+	hubLimit  = 10 * time.Second      // of a look
+	hubLinger = time.Minute           // how long it listens on when nobody watches any more
+
 	// Of a connection. A slow reader may take as long over the answer as a slow sender over a batch.
 	headerTimeout  = 5 * time.Second
 	readTimeout    = time.Minute

@@ -32,6 +32,9 @@ func newMetrics(s *Server) *metrics {
 		}, []string{"method", "route"}),
 	}
 	m.registry.MustRegister(m.requests, m.seconds, &fleetCollector{s},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "sluice_event_streams", Help: "Event streams that are open at this process.",
+		}, func() float64 { return float64(s.streams.inside.Load()) }),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -340,6 +340,68 @@ type Job struct {
 	Worker *string `json:"worker"`
 }
 
+// JobEvent A job as its events tell it, without `payload`.
+type JobEvent struct {
+	// Attempts Tries that were charged; a job done at its first try has 1.
+	Attempts    int       `json:"attempts"`
+	CallbackURL *string   `json:"callback_url"`
+	CreatedAt   time.Time `json:"created_at"`
+
+	// DeadlineAt When the running attempt is given up.
+	DeadlineAt *time.Time `json:"deadline_at"`
+
+	// ExpiresAt When it fails if it has not started by then.
+	ExpiresAt  *time.Time `json:"expires_at"`
+	FinishedAt *time.Time `json:"finished_at"`
+
+	// HeldAt When the provider last refused the credential or the model with it.
+	HeldAt *time.Time `json:"held_at"`
+
+	// ID A UUID of version 7, by the database's clock.
+	//
+	// Examples: 0199f0c1-7f5d-7c55-8f6e-3f1d6f0a2b11
+	ID             ID      `json:"id"`
+	IdempotencyKey *string `json:"idempotency_key"`
+	LastError      *string `json:"last_error"`
+
+	// Lease Grows by one with every claim; the number of the latest attempt.
+	Lease       int64 `json:"lease"`
+	MaxAttempts int   `json:"max_attempts"`
+	Priority    int   `json:"priority"`
+
+	// Result Once done: `output_text` and `usage`, without `response`. Null also where the whole result is larger than
+	// 256 KiB: the job has it.
+	Result *json.RawMessage `json:"result"`
+
+	// ScheduledAt Not before this.
+	ScheduledAt *time.Time `json:"scheduled_at"`
+
+	// StartedAt Of the latest attempt.
+	StartedAt *time.Time `json:"started_at"`
+
+	// State `queued`: may start as soon as its upstream admits it. `delayed`: not before `scheduled_at`. `done`, `failed` and
+	// `cancelled` are final; only a retry by hand takes a failed or cancelled job out again.
+	State State `json:"state"`
+
+	// Tenant Examples: default
+	Tenant string `json:"tenant"`
+
+	// Type Examples: diary.entry
+	Type      string    `json:"type"`
+	UpdatedAt time.Time `json:"updated_at"`
+
+	// Upstream Upstream and model; null: not paced.
+	//
+	// Examples: openai:gpt-5
+	Upstream *string `json:"upstream"`
+
+	// Waiting Why the job has not started, and until when; null unless it is queued or delayed.
+	Waiting *Waiting `json:"waiting"`
+
+	// Worker Who runs it.
+	Worker *string `json:"worker"`
+}
+
 // JobPage defines model for JobPage.
 type JobPage struct {
 	Jobs []JobSummary `json:"jobs"`
@@ -516,6 +578,12 @@ type IdempotencyKey = string
 // Examples: 0199f0c1-7f5d-7c55-8f6e-3f1d6f0a2b11
 type JobID = ID
 
+// LastEventID defines model for LastEventID.
+type LastEventID = string
+
+// Prefer defines model for Prefer.
+type Prefer = string
+
 // UpstreamName defines model for UpstreamName.
 type UpstreamName = string
 
@@ -559,6 +627,11 @@ type UnsupportedMediaType = Problem
 type EnqueueParams struct {
 	// IdempotencyKey Makes the request safe to repeat, for the tenant and for as long as the job exists. Taken as it stands, quotes included.
 	IdempotencyKey *IdempotencyKey `json:"Idempotency-Key,omitempty"`
+
+	// Prefer RFC 7240. `wait=N`: wait for the job to end, N seconds at most, 0 to 60; more is taken for 60. Whether it was heeded
+	// `Preference-Applied` tells: it is not while a thousand others wait at the same process. Other preferences, and a wait
+	// that is no number, are ignored.
+	Prefer *Prefer `json:"Prefer,omitempty"`
 }
 
 // EnqueueBatchJSONBody defines parameters for EnqueueBatch.
@@ -577,6 +650,18 @@ type ListJobsParams struct {
 
 	// Cursor The `next_cursor` of the page before. Opaque.
 	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+}
+
+// GetJobEventsParams defines parameters for GetJobEvents.
+type GetJobEventsParams struct {
+	// LastEventID The id of the last event that the client saw. One that is unknown is as good as none.
+	LastEventID *LastEventID `json:"Last-Event-ID,omitempty"`
+}
+
+// GetStatusEventsParams defines parameters for GetStatusEvents.
+type GetStatusEventsParams struct {
+	// LastEventID The id of the last event that the client saw. One that is unknown is as good as none.
+	LastEventID *LastEventID `json:"Last-Event-ID,omitempty"`
 }
 
 // EnqueueJSONRequestBody defines body for Enqueue for application/json ContentType.
@@ -605,12 +690,18 @@ type ServerInterface interface {
 	// CancelJob Cancel a job that has not ended
 	// (POST /api/ai/jobs/{id}/cancel)
 	CancelJob(ctx echo.Context, id JobID) error
+	// GetJobEvents Watch a job as server-sent events
+	// (GET /api/ai/jobs/{id}/events)
+	GetJobEvents(ctx echo.Context, id JobID, params GetJobEventsParams) error
 	// RetryJob Queue a failed or cancelled job again
 	// (POST /api/ai/jobs/{id}/retry)
 	RetryJob(ctx echo.Context, id JobID) error
 	// GetStatus The queue and every upstream
 	// (GET /api/ai/status)
 	GetStatus(ctx echo.Context) error
+	// GetStatusEvents Watch the queue and every upstream as server-sent events
+	// (GET /api/ai/status/events)
+	GetStatusEvents(ctx echo.Context, params GetStatusEventsParams) error
 	// PauseUpstream Stop starting calls on an upstream
 	// (POST /api/ai/upstreams/{name}/pause)
 	PauseUpstream(ctx echo.Context, name UpstreamName) error
@@ -658,6 +749,21 @@ func (w *ServerInterfaceWrapper) Enqueue(ctx echo.Context) error {
 		}
 
 		params.IdempotencyKey = &IdempotencyKey
+	}
+	// ------------- Optional header parameter "Prefer" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Prefer")]; found {
+		var Prefer Prefer
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Prefer, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Prefer", valueList[0], &Prefer, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Prefer: %s", err))
+		}
+
+		params.Prefer = &Prefer
 	}
 
 	// Invoke the callback with all the unmarshaled arguments
@@ -761,6 +867,42 @@ func (w *ServerInterfaceWrapper) CancelJob(ctx echo.Context) error {
 	return err
 }
 
+// GetJobEvents converts echo context to params.
+func (w *ServerInterfaceWrapper) GetJobEvents(ctx echo.Context) error {
+	var err error
+	// ------------- Path parameter "id" -------------
+	var id JobID
+
+	err = runtime.BindStyledParameterWithOptions("simple", "id", ctx.Param("id"), &id, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationPath, Explode: false, Required: true, Type: "string", Format: "uuid", ValueIsUnescaped: ctx.Request().URL.RawPath == ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter id: %s", err))
+	}
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetJobEventsParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Last-Event-ID" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Last-Event-ID")]; found {
+		var LastEventID LastEventID
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Last-Event-ID, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Last-Event-ID", valueList[0], &LastEventID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Last-Event-ID: %s", err))
+		}
+
+		params.LastEventID = &LastEventID
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetJobEvents(ctx, id, params)
+	return err
+}
+
 // RetryJob converts echo context to params.
 func (w *ServerInterfaceWrapper) RetryJob(ctx echo.Context) error {
 	var err error
@@ -783,6 +925,35 @@ func (w *ServerInterfaceWrapper) GetStatus(ctx echo.Context) error {
 
 	// Invoke the callback with all the unmarshaled arguments
 	err = w.Handler.GetStatus(ctx)
+	return err
+}
+
+// GetStatusEvents converts echo context to params.
+func (w *ServerInterfaceWrapper) GetStatusEvents(ctx echo.Context) error {
+	var err error
+
+	// Parameter object where we will unmarshal all parameters from the context
+	var params GetStatusEventsParams
+
+	headers := ctx.Request().Header
+	// ------------- Optional header parameter "Last-Event-ID" -------------
+	if valueList, found := headers[http.CanonicalHeaderKey("Last-Event-ID")]; found {
+		var LastEventID LastEventID
+		n := len(valueList)
+		if n != 1 {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Expected one value for Last-Event-ID, got %d", n))
+		}
+
+		err = runtime.BindStyledParameterWithOptions("simple", "Last-Event-ID", valueList[0], &LastEventID, runtime.BindStyledParameterOptions{ParamLocation: runtime.ParamLocationHeader, Explode: false, Required: false, Type: "string", Format: ""})
+		if err != nil {
+			return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter Last-Event-ID: %s", err))
+		}
+
+		params.LastEventID = &LastEventID
+	}
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.GetStatusEvents(ctx, params)
 	return err
 }
 
@@ -905,10 +1076,12 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.POST(options.BaseURL+"/api/ai/enqueue/batch", wrapper.EnqueueBatch, options.OperationMiddlewares["enqueueBatch"]...)
 	router.GET(options.BaseURL+"/api/ai/jobs", wrapper.ListJobs, options.OperationMiddlewares["listJobs"]...)
 	router.GET(options.BaseURL+"/api/ai/jobs/:id", wrapper.GetJob, options.OperationMiddlewares["getJob"]...)
+	router.GET(options.BaseURL+"/api/ai/jobs/:id/events", wrapper.GetJobEvents, options.OperationMiddlewares["getJobEvents"]...)
 	router.GET(options.BaseURL+"/api/ai/jobs/:id/attempts", wrapper.ListAttempts, options.OperationMiddlewares["listAttempts"]...)
 	router.POST(options.BaseURL+"/api/ai/jobs/:id/cancel", wrapper.CancelJob, options.OperationMiddlewares["cancelJob"]...)
 	router.POST(options.BaseURL+"/api/ai/jobs/:id/retry", wrapper.RetryJob, options.OperationMiddlewares["retryJob"]...)
 	router.GET(options.BaseURL+"/api/ai/status", wrapper.GetStatus, options.OperationMiddlewares["getStatus"]...)
+	router.GET(options.BaseURL+"/api/ai/status/events", wrapper.GetStatusEvents, options.OperationMiddlewares["getStatusEvents"]...)
 	router.POST(options.BaseURL+"/api/ai/upstreams/:name/pause", wrapper.PauseUpstream, options.OperationMiddlewares["pauseUpstream"]...)
 	router.POST(options.BaseURL+"/api/ai/upstreams/:name/resume", wrapper.ResumeUpstream, options.OperationMiddlewares["resumeUpstream"]...)
 	router.GET(options.BaseURL+"/api/health", wrapper.GetHealth, options.OperationMiddlewares["getHealth"]...)

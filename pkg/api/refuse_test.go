@@ -65,7 +65,7 @@ func TestBadRequests(t *testing.T) {
 		{"priority null", single, with(`"priority":null`), 400, "priority", nil},
 		{"max_attempts 0", single, with(`"max_attempts":0`), 400, "max_attempts", nil},
 		{"max_attempts 101", single, with(`"max_attempts":101`), 400, "max_attempts", nil},
-		{"several at once", single, with(`"max_attempts":101,"priority":0,"x":1`), 400, "x max_attempts priority", nil},
+		{"several at once", single, with(`"max_attempts":101,"priority":0,"x":1`), 400, "max_attempts priority x", nil},
 
 		{"both times", single, with(`"scheduled_at":"2030-01-01T00:00:00Z","delay_ms":1`), 400, "delay_ms", nil},
 		{"no time", single, with(`"scheduled_at":"tomorrow"`), 400, "scheduled_at", nil},
@@ -122,7 +122,7 @@ func TestBadRequests(t *testing.T) {
 		{"empty batch", batch, `[]`, 400, "body", nil},
 		{"batch of an object", batch, plainJob, 400, "body", nil},
 		{"batch of numbers", batch, `[1]`, 400, "[0]", nil},
-		{"batch cut short", batch, `[` + plainJob, 400, "body", nil},
+		{"batch cut short", batch, `[` + plainJob, 400, "[1]", nil},
 		{"second of a batch", batch, `[` + plainJob + `,{"type":"no.such","payload":{"input":"x"}}]`, 400, "[1].type", nil},
 		{"second and third", batch, `[` + plainJob + `,{"payload":{}},{"type":"diary.entry","payload":{},"x":1}]`, 400, "[1].type [2].x", nil},
 		{"duplicate in a batch", batch, `[` + plainJob + `,` + with(`"priority":1,"priority":1`) + `]`, 400, "[1].priority", nil},

@@ -14,18 +14,24 @@ import (
 	"github.com/google/uuid"
 )
 
-// Serve answers on ln until ctx ends. Then it takes no more requests, is no longer ready, and waits for the open ones,
-// 15 seconds at most. It closes ln.
+// Serve answers on ln until ctx ends. Then it takes no more requests, is no longer ready, ends event streams, and waits for
+// the open requests, 15 seconds at most. It closes ln.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	ctx, end := context.WithCancel(ctx)
-	var rung sync.WaitGroup
-	rung.Go(func() { s.bell.Run(ctx) })
+	runs := []func(context.Context){s.bell.Run, s.states.Run, s.hub.run}
 	if s.keys != nil {
-		rung.Go(func() { s.keys.Run(ctx) })
+		runs = append(runs, s.keys.Run)
 	}
-	defer rung.Wait()
+	var crew sync.WaitGroup
+	for _, run := range runs {
+		crew.Go(func() { run(ctx) })
+	}
+	defer crew.Wait()
 	defer end()
-	stop := context.AfterFunc(ctx, func() { s.stopping.Store(true) })
+	stop := context.AfterFunc(ctx, func() {
+		s.stopping.Store(true)
+		s.end.Do(func() { close(s.ending) })
+	})
 	defer stop()
 	return serve(ctx, ln, s.Handler(), s.log, ofConnections)
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/pprof"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"github.com/google/uuid"
@@ -19,13 +20,14 @@ import (
 	"github.com/sluicedev/sluice/pkg/upstream"
 )
 
-// Config is what a Server is made of. All of it but Keys, CORSOrigins, MaxQueued and RateLimit has to be there.
+// Config is what a Server is made of. All of it but Keys, CORSOrigins, ListenURL, MaxQueued and RateLimit has to be there.
 type Config struct {
 	Queue       *queue.Queue
 	Upstreams   *upstream.Store
 	DB          pg.DB     // asked by /readyz, and told of new work
 	Keys        *key.Ring // nil: whoever reaches the server may do everything
 	CORSOrigins []string  // origins whose web pages may call, such as https://app.example; none by default
+	ListenURL   string    // a direct connection for notifications; "": watched jobs are polled only
 	MaxQueued   int       // jobs of one tenant that may wait at once; 0: any number
 	RateLimit   int       // requests of one key in a second; 0: any number
 	Log         *slog.Logger
@@ -36,7 +38,8 @@ type Server struct {
 	queue     *queue.Queue
 	intake    *queue.Intake
 	upstreams *upstream.Store
-	bell      *queue.Bell
+	bell      *queue.Bell // of new work
+	states    *queue.Bell // of jobs that changed
 	db        pg.DB
 	log       *slog.Logger
 
@@ -44,6 +47,8 @@ type Server struct {
 	metrics  *metrics
 	echo     *echo.Echo
 	stopping atomic.Bool
+	ending   chan struct{} // closed when it stops
+	end      sync.Once
 	keys     *key.Ring // nil: no authentication
 	rates    *rates
 	tenant   func(echo.Context) string // whose jobs a request sees
@@ -51,9 +56,14 @@ type Server struct {
 	bodies   *bodies
 	limits   workLimits
 
+	hub              *hub
+	streams, waiters turnstile
+	ofStreams        streamLimits
+
 	counts   *watch[string, queue.Counts]     // by tenant
 	served   *watch[string, bool]             // by type
 	places   *watch[placeKey, *place]         // of newcomers
+	lineups  *watch[string, *lineup]          // of all who are watched, by line
 	fleet    *watch[string, fleet]            // everybody's, as is the backlog
 	inFlight *watch[string, map[string]int64] // by tenant, of lines
 	backlog  *watch[string, int64]
@@ -67,17 +77,20 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{queue: cfg.Queue, intake: queue.NewIntake(cfg.Queue), upstreams: cfg.Upstreams, bell: queue.NewBell(cfg.DB, cfg.Log), db: cfg.DB, log: cfg.Log, contract: contract}
+	s := &Server{queue: cfg.Queue, intake: queue.NewIntake(cfg.Queue), upstreams: cfg.Upstreams, bell: queue.NewBell(cfg.DB, cfg.Log), states: queue.NewStateBell(cfg.DB, cfg.Log), db: cfg.DB, log: cfg.Log, contract: contract}
 	s.keys, s.tenant, s.rates = cfg.Keys, tenantOf, newRates(cfg.RateLimit)
 	s.depth = newDepth(cfg.MaxQueued, cfg.Queue.Depths)
 	s.bodies = &bodies{most: maxBodies}
-	s.limits = ofWork
+	s.limits, s.ofStreams = ofWork, ofStreams
+	s.ending = make(chan struct{})
 	s.counts = newWatch(cfg.Queue.Counts)
 	s.served = newWatch(cfg.Queue.Served)
 	s.fleet = newWatch(s.readFleet)
 	s.inFlight = newWatch(cfg.Queue.InFlight)
 	s.backlog = newWatch(func(ctx context.Context, _ string) (int64, error) { return cfg.Queue.Backlog(ctx) })
 	s.places = newWatch(s.readPlace)
+	s.lineups = newWatch(s.readLineup)
+	s.hub = newHub(s, cfg.ListenURL)
 	s.metrics = newMetrics(s)
 	if s.echo, err = s.routes(cfg.CORSOrigins); err != nil {
 		return nil, err
@@ -97,13 +110,13 @@ func (s *Server) routes(origins []string) (*echo.Echo, error) {
 	if len(origins) > 0 {
 		e.Use(middleware.CORSWithConfig(cors(origins)))
 	}
-	e.Use(guard, s.authenticate, s.deadline, s.bodies.bound, s.contract.check)
+	e.Use(guard, s.authenticate, s.deadline, s.bodies.bound, onePrefer, s.contract.check)
 	RegisterHandlers(e, s)
 	s.metrics.know(e.Routes())
 	return e, nil
 }
 
-// Handler answers everything on the public port.
+// Handler answers everything on the public port. Events of jobs come only while Serve runs.
 func (s *Server) Handler() http.Handler { return headAsGet(s.echo) }
 
 // AdminHandler answers what is for the operator alone: the probes, /metrics and pprof.
@@ -124,13 +137,15 @@ func (s *Server) AdminHandler() http.Handler {
 func headAsGet(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodHead {
-			get := *r
-			get.Method = http.MethodGet
-			r = &get
+			r = r.WithContext(context.WithValue(r.Context(), askedHead{}, true))
+			r.Method = http.MethodGet
 		}
 		next.ServeHTTP(w, r)
 	})
 }
+
+// askedHead is in the context of a GET that was a HEAD, for those whose GET would have no end.
+type askedHead struct{}
 
 // allowHead names HEAD where GET is: Echo does not know of headAsGet.
 func allowHead(next echo.HandlerFunc) echo.HandlerFunc {
@@ -191,7 +206,7 @@ func cors(origins []string) middleware.CORSConfig {
 		AllowOrigins: origins,
 		AllowMethods: []string{http.MethodGet, http.MethodPost},
 		AllowHeaders: []string{echo.HeaderContentType, echo.HeaderAuthorization, keyHeader, "Prefer", "Last-Event-ID", echo.HeaderXRequestID},
-		ExposeHeaders: []string{echo.HeaderLocation, replayedHeader, "Preference-Applied", echo.HeaderRetryAfter, rateHeader, ratePolicyHeader,
+		ExposeHeaders: []string{echo.HeaderLocation, replayedHeader, appliedHeader, echo.HeaderRetryAfter, rateHeader, ratePolicyHeader,
 			echo.HeaderWWWAuthenticate, echo.HeaderXRequestID},
 		MaxAge: 600,
 	}
@@ -225,12 +240,18 @@ func (s *Server) deadline(next echo.HandlerFunc) echo.HandlerFunc {
 			limit += readTimeout
 		}
 		r := c.Request()
+		c.Set(presence, r.Context())
 		ctx, cancel := context.WithTimeout(r.Context(), limit)
 		defer cancel()
 		c.SetRequest(r.WithContext(ctx))
 		return next(c)
 	}
 }
+
+const presence = "presence"
+
+// present ends when the client leaves: the deadline of a request's work is not that of who only waits.
+func present(c echo.Context) context.Context { return c.Get(presence).(context.Context) }
 
 func writeJSON(c echo.Context, status int, v any) error {
 	body, err := encode(v)

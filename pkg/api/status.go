@@ -12,24 +12,32 @@ import (
 
 // GetStatus is GET /api/ai/status.
 func (s *Server) GetStatus(c echo.Context) error {
-	ctx := c.Request().Context()
-	counts, err := s.counts.get(ctx, s.tenant(c))
+	status, err := s.status(c.Request().Context(), s.tenant(c), s.reach(c))
 	if err != nil {
 		return err
+	}
+	return writeJSON(c, http.StatusOK, status)
+}
+
+// status is the tenant's; reach tells whose calls in flight are counted.
+func (s *Server) status(ctx context.Context, tenant, reach string) (Status, error) {
+	counts, err := s.counts.get(ctx, tenant)
+	if err != nil {
+		return Status{}, err
 	}
 	fleet, err := s.fleet.get(ctx, everybody)
 	if err != nil {
-		return err
+		return Status{}, err
 	}
-	inFlight, err := s.inFlight.get(ctx, s.reach(c))
+	inFlight, err := s.inFlight.get(ctx, reach)
 	if err != nil {
-		return err
+		return Status{}, err
 	}
 	status := Status{Queue: wireCounts(counts), Upstreams: make([]Upstream, len(fleet.upstreams))}
 	for i, up := range fleet.upstreams {
 		status.Upstreams[i] = wireUpstream(up, inFlight[up.Name])
 	}
-	return writeJSON(c, http.StatusOK, status)
+	return status, nil
 }
 
 // PauseUpstream is POST /api/ai/upstreams/{name}/pause.

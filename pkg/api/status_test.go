@@ -197,7 +197,7 @@ func TestWithoutTheDatabase(t *testing.T) {
 	away.Store(true)
 	pool.Reset()
 	s.server.fleet.forget(everybody)
-	for _, route := range []string{"POST /api/ai/enqueue", "GET /api/ai/jobs", "GET " + made.StatusURL, "POST " + made.StatusURL + "/cancel", "GET /api/ai/status", "GET /readyz", "GET /api/health"} {
+	for _, route := range []string{"POST /api/ai/enqueue", "GET /api/ai/jobs", "GET " + made.StatusURL, "POST " + made.StatusURL + "/cancel", "GET /api/ai/status", "GET /api/ai/status/events", "GET " + made.EventsURL, "GET /readyz", "GET /api/health"} {
 		method, path, _ := strings.Cut(route, " ")
 		body := ""
 		if path == "/api/ai/enqueue" {

@@ -38,11 +38,7 @@ func (t Type) parse(payload json.RawMessage) (parsed, error) {
 	if len(payload) > MaxPayloadBytes {
 		return parsed{}, strictjson.Errorf("payload", "must be at most %d bytes", MaxPayloadBytes)
 	}
-	rules := strictjson.Rules{Root: "payload", MaxDepth: MaxPayloadDepth}
-	if !t.Custom {
-		rules.Unique = []string{"request"}
-	}
-	if err := strictjson.Check(payload, rules); err != nil {
+	if err := strictjson.Check(payload, strictjson.Rules{Root: "payload", MaxDepth: MaxPayloadDepth}); err != nil {
 		return parsed{}, err
 	}
 	if kind(payload) != '{' {
@@ -74,13 +70,16 @@ func (t Type) parseRequest(payload json.RawMessage) (parsed, error) {
 	if p.request, err = strictjson.Members(request); err != nil {
 		return p, err
 	}
+	if err := strictjson.Unique("payload.request", p.request); err != nil {
+		return p, err
+	}
 	for _, m := range p.request {
 		if slices.Contains(ours, m.Name) {
 			return p, strictjson.Errorf("payload.request."+m.Name, "must not be set here: %s", insteadOf(m.Name))
 		}
 		switch m.Name {
 		case "model":
-			p.model, err = t.allowed(m.Value)
+			p.model, err = t.allowed(m)
 		case "instructions":
 			err = checkInstructions("payload.request.instructions", m.Value)
 		}
@@ -132,12 +131,12 @@ func input(found map[string]json.RawMessage) (json.RawMessage, error) {
 }
 
 // allowed returns the model that a payload asks for, if it may.
-func (t Type) allowed(value json.RawMessage) (string, error) {
+func (t Type) allowed(value strictjson.Member) (string, error) {
 	const field = "payload.request.model"
-	if kind(value) != '"' {
+	model, ok := value.Text()
+	if !ok {
 		return "", strictjson.Errorf(field, "must be a string")
 	}
-	model := unquote(value)
 	if model != t.Model && !slices.Contains(t.Models, model) {
 		models := slices.Concat([]string{t.Model}, t.Models)
 		return "", strictjson.Errorf(field, "must be a model that is configured for type %s: %s", t.Name, strings.Join(models, ", "))
@@ -168,8 +167,7 @@ func checkDefaults(request json.RawMessage) error {
 	if len(request) > MaxRequestBytes {
 		return strictjson.Errorf(root, "must be at most %d bytes", MaxRequestBytes)
 	}
-	rules := strictjson.Rules{Root: root, MaxDepth: MaxPayloadDepth, Unique: []string{""}}
-	if err := strictjson.Check(request, rules); err != nil {
+	if err := strictjson.Check(request, strictjson.Rules{Root: root, MaxDepth: MaxPayloadDepth}); err != nil {
 		return err
 	}
 	if kind(request) != '{' {
@@ -177,6 +175,9 @@ func checkDefaults(request json.RawMessage) error {
 	}
 	members, err := strictjson.Members(request)
 	if err != nil {
+		return err
+	}
+	if err := strictjson.Unique(root, members); err != nil {
 		return err
 	}
 	for _, m := range members {
@@ -205,9 +206,4 @@ func empty(value json.RawMessage) bool {
 		inner = bytes.TrimSpace(inner)
 	}
 	return len(inner) == 0
-}
-
-func unquote(value json.RawMessage) string {
-	text, _ := jsontext.AppendUnquote(nil, value)
-	return string(text)
 }

@@ -12,29 +12,46 @@ import (
 // ReadyChannel is where new work is notified, with its line. It is only a faster way to learn what Waiting tells.
 const ReadyChannel = "sluice_ready"
 
-// bellPause is the least time between two notifications of a process. A notification inside the enqueue's own commit
-// would make commits wait for each other, so it is sent afterwards, in a transaction of its own, and seldom.
-const bellPause = time.Millisecond
+// StateChannel is where it is notified that jobs have changed their states, without a word of which: a drain would else be
+// thousands of notifications a second. Whoever watches jobs looks at all of them. It is only a faster way to learn what
+// News tells.
+const StateChannel = "sluice_states"
 
-// Bell tells workers of new work.
+// The least time between two notifications of a process. A notification inside the commit of what it tells of would make
+// commits wait for each other, so it is sent afterwards, in a transaction of its own, and seldom.
+const (
+	readyPause = time.Millisecond
+	statePause = 100 * time.Millisecond
+)
+
+// Bell notifies other processes.
 type Bell struct {
-	db  pg.DB
-	log *slog.Logger
+	db      pg.DB
+	log     *slog.Logger
+	channel string
+	pause   time.Duration
 
 	mu    sync.Mutex
-	lines map[string]bool
+	words map[string]bool
 	rung  chan struct{}
 }
 
-// NewBell gives a bell that is silent until Run.
-func NewBell(db pg.DB, log *slog.Logger) *Bell {
-	return &Bell{db: db, log: log, lines: map[string]bool{}, rung: make(chan struct{}, 1)}
+// NewBell gives the bell that tells workers of new work. It is silent until Run.
+func NewBell(db pg.DB, log *slog.Logger) *Bell { return newBell(db, log, ReadyChannel, readyPause) }
+
+// NewStateBell gives the bell that tells whoever watches jobs that some have changed. It is silent until Run.
+func NewStateBell(db pg.DB, log *slog.Logger) *Bell {
+	return newBell(db, log, StateChannel, statePause)
 }
 
-// Ring says that a line has new work. It returns at once.
-func (b *Bell) Ring(line string) {
+func newBell(db pg.DB, log *slog.Logger, channel string, pause time.Duration) *Bell {
+	return &Bell{db: db, log: log, channel: channel, pause: pause, words: map[string]bool{}, rung: make(chan struct{}, 1)}
+}
+
+// Ring says that there is something to tell: the line that has new work; "" of states. It returns at once.
+func (b *Bell) Ring(word string) {
 	b.mu.Lock()
-	b.lines[line] = true
+	b.words[word] = true
 	b.mu.Unlock()
 	select {
 	case b.rung <- struct{}{}:
@@ -42,7 +59,7 @@ func (b *Bell) Ring(line string) {
 	}
 }
 
-// Run sends what was rung until ctx ends. A notification that fails is dropped: workers poll.
+// Run sends what was rung until ctx ends: the first at once. A notification that fails is dropped: everybody polls.
 func (b *Bell) Run(ctx context.Context) {
 	for {
 		select {
@@ -51,12 +68,12 @@ func (b *Bell) Run(ctx context.Context) {
 		case <-b.rung:
 		}
 		if err := b.send(ctx, b.take()); err != nil && ctx.Err() == nil {
-			b.log.Warn("new work could not be notified; workers find it by polling", "error", err)
+			b.log.Warn("a notification could not be sent; polling finds what it told of", "channel", b.channel, "error", err)
 		}
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(bellPause):
+		case <-time.After(b.pause):
 		}
 	}
 }
@@ -64,20 +81,20 @@ func (b *Bell) Run(ctx context.Context) {
 func (b *Bell) take() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	lines := make([]string, 0, len(b.lines))
-	for line := range b.lines {
-		lines = append(lines, line)
+	words := make([]string, 0, len(b.words))
+	for word := range b.words {
+		words = append(words, word)
 	}
-	clear(b.lines)
-	return lines
+	clear(b.words)
+	return words
 }
 
 // A notification is a transaction that writes, if only to memory: nobody has to wait for the disk for it.
-const bellSQL = `select pg_notify('` + ReadyChannel + `', line), set_config('synchronous_commit', 'off', true) from unnest($1::text[]) line`
+const bellSQL = `select pg_notify($1, word), set_config('synchronous_commit', 'off', true) from unnest($2::text[]) word`
 
-func (b *Bell) send(ctx context.Context, lines []string) error {
+func (b *Bell) send(ctx context.Context, words []string) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	_, err := b.db.Exec(ctx, bellSQL, lines)
+	_, err := b.db.Exec(ctx, bellSQL, b.channel, words)
 	return err
 }

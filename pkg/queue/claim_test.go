@@ -294,6 +294,7 @@ func TestStatementsPrepare(t *testing.T) {
 		"join": joinSQL, "beat": beatSQL, "leave": leaveSQL, "rescue": rescueSQL, "counts": countsSQL, "inFlight": inFlightSQL,
 		"enqueueNew": enqueueNewSQL, "position": positionSQL, "get": getSQL, "list": listSQL, "attempts": attemptsSQL, "promote": promoteSQL,
 		"expireReady": expireReadySQL, "expireDelayed": expireDelayedSQL, "compact": compactSQL, "repair": repairSQL, "bell": bellSQL,
+		"news": newsSQL, "front": frontSQL,
 	} {
 		if _, err := conn.Conn().Prepare(t.Context(), name, sql); err != nil {
 			t.Errorf("%s: %v", name, err)
@@ -330,6 +331,8 @@ func TestStatementsWorkInEveryExecMode(t *testing.T) {
 			must[Job](f)(f.Cancel(t.Context(), DefaultTenant, ids[1]))
 			must[Job](f)(f.Retry(t.Context(), DefaultTenant, ids[1]))
 			must[[]Job](f)(f.List(t.Context(), Filter{Tenant: DefaultTenant}))
+			f.latest(Known{ID: ids[0]})
+			must[[]Standing](f)(f.Front(t.Context(), gpt5))
 			must[int](f)(f.Promote(t.Context()))
 			must[int](f)(f.Rescue(t.Context()))
 			f.wantState(ids[0], Done)

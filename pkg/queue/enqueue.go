@@ -45,13 +45,39 @@ type Enqueued struct {
 	Replayed bool
 }
 
+// Batch is jobs to enqueue together, which are read one by one: while the first are on their way to the database, the next
+// ones are still being made.
+type Batch struct {
+	Len int
+	Job func(i int) (NewJob, error) // may be asked for one again; its error ends the enqueue, and is what that returns
+}
+
+// Jobs makes a Batch of jobs that are all there.
+func Jobs(jobs ...NewJob) Batch {
+	return Batch{len(jobs), func(i int) (NewJob, error) { return jobs[i], nil }}
+}
+
 // Enqueue accepts jobs, all or none, and answers in their order. When it returns without an error they are durable.
 // *Invalid names the first job and field out of bounds, *KeyReused a key that came before with another request. The same
 // key within one call, or in calls at the same moment, makes one job.
 func (q *Queue) Enqueue(ctx context.Context, jobs ...NewJob) ([]Enqueued, error) {
-	rows, err := q.rows(jobs)
+	return q.enqueueBatch(ctx, Jobs(jobs...), nil)
+}
+
+// enqueueBatch enqueues under names, where those are given.
+func (q *Queue) enqueueBatch(ctx context.Context, batch Batch, names []uuid.UUID) ([]Enqueued, error) {
+	if batch.Len >= bulkJobs && batch.Len <= MaxBatch {
+		made, err := q.copyIn(ctx, batch, names)
+		if !errors.Is(err, errKeyed) {
+			return made, enqueueError(err)
+		}
+	}
+	rows, err := q.rows(batch)
 	if err != nil {
-		return nil, err
+		return nil, enqueueError(err)
+	}
+	for i := range names {
+		rows[i].id = &names[i]
 	}
 	return q.enqueue(ctx, rows)
 }
@@ -74,9 +100,12 @@ func (q *Queue) enqueue(ctx context.Context, rows []row) ([]Enqueued, error) {
 
 // enqueueError leaves what is the request's fault as it is, and wraps the rest.
 func enqueueError(err error) error {
+	var callers *errOfCaller
 	var invalid *Invalid
 	var reused *KeyReused
 	switch {
+	case errors.As(err, &callers):
+		return callers.error
 	case errors.As(err, &invalid):
 		return invalid
 	case errors.As(err, &reused):
@@ -98,23 +127,30 @@ type row struct {
 	hash                  []byte
 }
 
-func (q *Queue) rows(jobs []NewJob) ([]row, error) {
-	if len(jobs) == 0 || len(jobs) > MaxBatch {
+func (q *Queue) rows(batch Batch) ([]row, error) {
+	if batch.Len == 0 || batch.Len > MaxBatch {
 		return nil, &Invalid{Field: "body", Message: fmt.Sprintf("must have 1 to %d jobs", MaxBatch)}
 	}
-	rows := make([]row, len(jobs))
-	for i, j := range jobs {
-		r, err := q.row(j)
-		if err != nil {
-			var invalid *Invalid
-			if errors.As(err, &invalid) {
-				invalid.Index = i
-			}
+	rows := make([]row, batch.Len)
+	for i := range rows {
+		var err error
+		if rows[i], err = q.rowOf(batch, i); err != nil {
 			return nil, err
 		}
-		rows[i] = r
 	}
 	return rows, nil
+}
+
+// errOfCaller is what a Batch's Job failed with.
+type errOfCaller struct{ error }
+
+func (q *Queue) rowOf(batch Batch, i int) (row, error) {
+	job, err := batch.Job(i)
+	if err != nil {
+		return row{}, &errOfCaller{err}
+	}
+	r, err := q.row(job)
+	return r, at(err, func(int) int { return i })
 }
 
 func (q *Queue) row(j NewJob) (row, error) {
@@ -384,20 +420,24 @@ func insert(ctx context.Context, db pg.DB, rows []row, on terms) ([]fate, error)
 	made := make([]fate, 0, len(rows))
 	var id *uuid.UUID
 	var state State
-	var tooLate bool
-	_, err = pgx.ForEachRow(result, []any{&id, &state, &tooLate}, func() error {
+	var late bool
+	_, err = pgx.ForEachRow(result, []any{&id, &state, &late}, func() error {
 		r := rows[len(made)]
 		f := fate{Enqueued: Enqueued{State: state, Priority: r.priority, Upstream: r.upstream, Line: r.line}}
 		if id != nil {
 			f.ID = *id
 		}
-		if tooLate {
-			f.fault = &Invalid{Index: len(made), Field: "scheduled_at", Message: "must be at most 30 days ahead"}
+		if late {
+			f.fault = tooLate(len(made))
 		}
 		made = append(made, f)
 		return nil
 	})
 	return made, err
+}
+
+func tooLate(index int) *Invalid {
+	return &Invalid{Index: index, Field: "scheduled_at", Message: "must be at most 30 days ahead"}
 }
 
 const earlierSQL = `

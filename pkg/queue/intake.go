@@ -47,11 +47,11 @@ func (i *Intake) Enqueue(ctx context.Context, job NewJob) (Enqueued, error) {
 	if err != nil {
 		return Enqueued{}, enqueueError(err)
 	}
-	rows := []row{r}
-	if err := i.name(ctx, rows); err != nil {
+	names, err := i.names(ctx, 1)
+	if err != nil {
 		return Enqueued{}, enqueueError(err)
 	}
-	r = rows[0]
+	r.id = &names[0]
 	lanes := &i.plain
 	if r.key != nil {
 		lanes = &i.keyed
@@ -66,16 +66,13 @@ func (i *Intake) Enqueue(ctx context.Context, job NewJob) (Enqueued, error) {
 	return f.Enqueued, enqueueError(err)
 }
 
-// EnqueueAll is [Queue.Enqueue], with ids that cost the database nothing.
-func (i *Intake) EnqueueAll(ctx context.Context, jobs ...NewJob) ([]Enqueued, error) {
-	rows, err := i.queue.rows(jobs)
-	if err == nil {
-		err = i.name(ctx, rows)
-	}
+// EnqueueAll is [Queue.Enqueue] for a batch, with ids that cost the database nothing.
+func (i *Intake) EnqueueAll(ctx context.Context, batch Batch) ([]Enqueued, error) {
+	names, err := i.names(ctx, min(batch.Len, MaxBatch))
 	if err != nil {
 		return nil, enqueueError(err)
 	}
-	return i.queue.enqueue(ctx, rows)
+	return i.queue.enqueueBatch(ctx, batch, names)
 }
 
 // alone stores one row whose group failed.
@@ -104,21 +101,26 @@ func (i *Intake) store(ctx context.Context, rows []row, on terms) (made []fate, 
 	return made, err
 }
 
-// name gives rows ids by the database's clock. A statement of such rows whose reply was lost can be repeated: what it
-// stored is found, not doubled.
-func (i *Intake) name(ctx context.Context, rows []row) error {
+// names makes ids by the database's clock. A statement of rows with such ids whose reply was lost can be repeated: what
+// it stored is found, not doubled.
+func (i *Intake) names(ctx context.Context, n int) ([]uuid.UUID, error) {
 	now, ok := i.clock.now()
 	if !ok {
 		asked := time.Now()
 		if err := i.queue.db.QueryRow(ctx, `select clock_timestamp()`).Scan(&now); err != nil {
-			return err
+			return nil, err
 		}
 		i.clock.set(now, asked)
 	}
-	for n := range rows {
-		rows[n].id = new(newID(now.Add(time.Duration(n) * time.Microsecond))) // in their order
+	return newIDs(now, n), nil
+}
+
+func newIDs(now time.Time, n int) []uuid.UUID {
+	ids := make([]uuid.UUID, n)
+	for i := range ids {
+		ids[i] = newID(now.Add(time.Duration(i) * time.Microsecond)) // in their order
 	}
-	return nil
+	return ids
 }
 
 // newID is uuid_v7() of the migrations, in Go.

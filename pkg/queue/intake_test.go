@@ -231,7 +231,7 @@ func TestIntakeOutlivesAClient(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	i, w := f.intake()
-	if err := i.name(t.Context(), nil); err != nil { // reads the clock
+	if _, err := i.names(t.Context(), 0); err != nil { // reads the clock
 		t.Fatal(err)
 	}
 	w.gate = make(chan struct{})
@@ -260,11 +260,13 @@ func TestIDsMadeHere(t *testing.T) {
 	f := newFixture(t)
 	i, _ := f.intake()
 	before := one[uuid.UUID](f, `select uuid_v7()`)
-	rows := make([]row, 1)
-	err := i.name(t.Context(), rows)
-	made := *rows[0].id
+	names, err := i.names(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := names[0]
 	after := one[uuid.UUID](f, `select uuid_v7()`)
-	if err != nil || made.Version() != 7 || made.Variant() != uuid.RFC4122 {
+	if made.Version() != 7 || made.Variant() != uuid.RFC4122 {
 		t.Errorf("got %v, version %v, variant %v, %v", made, made.Version(), made.Variant(), err)
 	}
 	if !(before.String() < made.String() && made.String() < after.String()) {

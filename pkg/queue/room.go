@@ -23,10 +23,10 @@ join jobs j on j.tenant = g.tenant and j.idempotency_key = g.key`
 
 // Fresh counts the jobs that an Enqueue of the same would add: all but those whose key names an earlier one, of the call
 // or before it. It stores nothing. What is out of bounds it refuses like Enqueue.
-func (q *Queue) Fresh(ctx context.Context, jobs ...NewJob) (int, error) {
-	rows, err := q.rows(jobs)
+func (q *Queue) Fresh(ctx context.Context, batch Batch) (int, error) {
+	rows, err := q.rows(batch)
 	if err != nil {
-		return 0, err
+		return 0, enqueueError(err)
 	}
 	first, err := firstOfKey(rows)
 	if err != nil {

@@ -38,7 +38,7 @@ func TestFresh(t *testing.T) {
 		2: {job(""), job("")},
 		3: {job("new"), job(""), theirs, job("taken")},
 	} {
-		if got := must[int](f)(f.Fresh(t.Context(), jobs...)); got != want {
+		if got := must[int](f)(f.Fresh(t.Context(), Jobs(jobs...))); got != want {
 			t.Errorf("%d of %d are new, want %d", got, len(jobs), want)
 		}
 	}
@@ -48,13 +48,13 @@ func TestFresh(t *testing.T) {
 	bad := job("")
 	bad.Type = "no.such"
 	var invalid *Invalid
-	if _, err := f.Fresh(t.Context(), job(""), bad); !errors.As(err, &invalid) || invalid.Index != 1 || invalid.Field != "type" {
+	if _, err := f.Fresh(t.Context(), Jobs(job(""), bad)); !errors.As(err, &invalid) || invalid.Index != 1 || invalid.Field != "type" {
 		t.Errorf("got %v", err)
 	}
 	other := job("k")
 	other.Payload = []byte(`{"input":"y"}`)
 	var reused *KeyReused
-	if _, err := f.Fresh(t.Context(), job("k"), other); !errors.As(err, &reused) || reused.Index != 1 {
+	if _, err := f.Fresh(t.Context(), Jobs(job("k"), other)); !errors.As(err, &reused) || reused.Index != 1 {
 		t.Errorf("got %v", err)
 	}
 }

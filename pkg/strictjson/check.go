@@ -19,46 +19,101 @@ type Rules struct {
 	// MaxDepth is how many arrays and objects may stand inside one another, the
 	// document itself counted. 0: no limit but the parser's own of 10,000.
 	MaxDepth int
-	// Unique names the objects whose members must have names of their own: "" is
-	// the document itself, "payload.request" a member of a member, "[*]" every
-	// element of an array. Elsewhere duplicates are the sender's business.
-	Unique []string
 }
 
 // Check reports, as an *Error, the first reason why raw cannot be kept and sent
 // truly: it is not one JSON value and nothing else, is not valid UTF-8, holds
-// \u0000 or a lone surrogate, or a number that does not fit a float64, is nested
-// too deeply, or repeats a name where Rules forbid it.
+// \u0000 or a lone surrogate, or a number that does not fit a float64, or is
+// nested too deeply. Names that are given twice are Unique's.
 //
-// It reads raw once and neither changes nor keeps it. Besides the names where
-// they must be unique, it allocates next to nothing.
+// It neither changes nor keeps raw, and allocates next to nothing.
 func Check(raw []byte, rules Rules) error {
-	c := checker{rules: rules, dec: newDecoder(raw)}
-	for _, pattern := range rules.Unique {
-		c.unique = append(c.unique, parsePattern(pattern))
+	if harmless(raw, rules.MaxDepth) {
+		return nil
 	}
-	if bytes.HasPrefix(raw, byteOrderMark) {
-		return c.errorf("must not begin with a byte order mark")
-	}
-	if err := c.document(); err != nil {
+	if err := walk(raw, rules); err != nil {
 		return err // not returned directly: a nil *Error is not a nil error
 	}
 	return nil
 }
 
+// harmless tells at a glance what walk tells token by token and with a place. It
+// may doubt a document that walk lets pass, and never the other way round.
+func harmless(raw []byte, maxDepth int) bool {
+	return !bytes.Contains(raw, escapedNUL) && jsontext.Value(raw).IsValid(jsontext.AllowDuplicateNames(true)) && simple(raw, maxDepth)
+}
+
+var escapedNUL = []byte(`\u0000`)
+
+// simple tells whether a valid document is within the depth (0: any), and has no
+// number with an exponent or so many digits that it might be too large.
+func simple(raw []byte, maxDepth int) bool {
+	depth, digits := 0, 0
+	for i := 0; i < len(raw); i++ {
+		switch c := raw[i]; c {
+		case '"':
+			i = closingQuote(raw, i)
+			continue
+		case '{', '[':
+			if depth++; depth > maxDepth && maxDepth > 0 {
+				return false
+			}
+		case '}', ']':
+			depth--
+		case 'e', 'E':
+			if digits > 0 {
+				return false
+			}
+		case '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', '.':
+			if digits++; digits >= maxPlainDigits {
+				return false
+			}
+			continue
+		}
+		digits = 0
+	}
+	return true
+}
+
+// closingQuote finds the end of the valid string that begins at i.
+func closingQuote(raw []byte, i int) int {
+	for {
+		i += 1 + bytes.IndexByte(raw[i+1:], '"')
+		if !escaped(raw, i) {
+			return i
+		}
+	}
+}
+
+// escaped tells whether the character at i of a string has a backslash of its own in front.
+func escaped(raw []byte, i int) bool {
+	slashes := 0
+	for slashes < i && raw[i-1-slashes] == '\\' {
+		slashes++
+	}
+	return slashes%2 == 1
+}
+
+func walk(raw []byte, rules Rules) *Error {
+	c := checker{rules: rules, dec: newDecoder(raw)}
+	if bytes.HasPrefix(raw, byteOrderMark) {
+		return c.errorf("must not begin with a byte order mark")
+	}
+	return c.document()
+}
+
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
 // newDecoder reads raw in place: jsontext parses a bytes.Buffer without copying.
-// Duplicate names are left to the checker, which knows where they matter.
+// Duplicate names are left to Unique: most are the sender's business.
 func newDecoder(raw []byte) *jsontext.Decoder {
 	return jsontext.NewDecoder(bytes.NewBuffer(raw), jsontext.AllowDuplicateNames(true))
 }
 
 type checker struct {
-	rules  Rules
-	unique [][]string
-	dec    *jsontext.Decoder
-	path   path
+	rules Rules
+	dec   *jsontext.Decoder
+	path  path
 }
 
 func (c *checker) errorf(format string, args ...any) *Error {
@@ -136,13 +191,7 @@ func (c *checker) open(kind jsontext.Kind) *Error {
 	if c.rules.MaxDepth > 0 && len(c.path) >= c.rules.MaxDepth {
 		return c.errorf("must not be nested more than %d levels deep", c.rules.MaxDepth)
 	}
-	f := frame{object: kind == '{', index: -1}
-	for _, pattern := range c.unique {
-		if f.object && c.path.matches(pattern) {
-			f.seen = map[string]struct{}{}
-		}
-	}
-	c.path = append(c.path, f)
+	c.path = append(c.path, frame{object: kind == '{', index: -1})
 	return nil
 }
 
@@ -154,14 +203,6 @@ func (c *checker) name(raw []byte) *Error {
 	if hasNUL(raw) {
 		return c.errorf(`must not have \u0000 in its name`)
 	}
-	if f.seen == nil {
-		return nil
-	}
-	name := unquote(raw)
-	if _, duplicate := f.seen[name]; duplicate {
-		return c.errorf("must not be given twice")
-	}
-	f.seen[name] = struct{}{}
 	return nil
 }
 
@@ -175,20 +216,15 @@ func (c *checker) text(raw []byte) *Error {
 // hasNUL finds the escape \u0000 in a valid JSON string. In \\u0000 the backslash
 // itself is escaped, and the rest is plain text.
 func hasNUL(raw []byte) bool {
-	const escape = `\u0000`
 	for {
-		i := bytes.Index(raw, []byte(escape))
+		i := bytes.Index(raw, escapedNUL)
 		if i < 0 {
 			return false
 		}
-		slashes := 0
-		for slashes < i && raw[i-1-slashes] == '\\' {
-			slashes++
-		}
-		if slashes%2 == 0 {
+		if !escaped(raw, i) {
 			return true
 		}
-		raw = raw[i+len(escape):]
+		raw = raw[i+len(escapedNUL):]
 	}
 }
 

@@ -37,7 +37,7 @@ func TestCheckAccepts(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if err := strictjson.Check([]byte(doc), strictjson.Rules{MaxDepth: levels, Unique: []string{""}}); err != nil {
+			if err := strictjson.Check([]byte(doc), strictjson.Rules{MaxDepth: levels}); err != nil {
 				t.Errorf("Check(%.60s) = %v", doc, err)
 			}
 		})
@@ -76,15 +76,11 @@ func TestCheckRefuses(t *testing.T) {
 		{"310 digits", strings.Repeat("9", 310), "", "floating-point"},
 		{"one level too deep", nested(levels + 1), strings.Repeat("[0]", levels), "100 levels"},
 		{"many levels too deep", strings.Repeat("[", 50_000), strings.Repeat("[0]", levels), "100 levels"},
-		{"a duplicate", `{"a":1,"b":2,"a":3}`, "a", "twice"},
-		{"a duplicate in escapes", `{"a":1,"\u0061":3}`, "a", "twice"},
-		{"a duplicate further in", `{"payload":{"request":{"x":1,"x":2}}}`, "payload.request.x", "twice"},
-		{"a duplicate behind an escaped path", `{"p\u0061yload":{"request":{"x":1,"x":2}}}`, "payload.request.x", "twice"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			err := strictjson.Check([]byte(tt.doc), strictjson.Rules{MaxDepth: levels, Unique: []string{"", "payload.request"}})
+			err := strictjson.Check([]byte(tt.doc), strictjson.Rules{MaxDepth: levels})
 			var e *strictjson.Error
 			if !errors.As(err, &e) {
 				t.Fatalf("Check(%.60s) = %v, want an *Error", tt.doc, err)
@@ -96,24 +92,57 @@ func TestCheckRefuses(t *testing.T) {
 	}
 }
 
-func TestCheckUniqueNamesPlacesNotSpellings(t *testing.T) {
+func TestUniqueRefusesTheSecondOfAName(t *testing.T) {
 	t.Parallel()
-	rules := strictjson.Rules{Unique: []string{"[*]", "[*].payload.request"}}
+	long := strings.Repeat("x", 100)
 	for doc, field := range map[string]string{
-		`[{"type":1},{"type":1,"type":2}]`:                "[1].type",
-		`[{"payload":{"request":{"a":1,"a":2}}}]`:         "[0].payload.request.a",
-		`[{"payload.request":{"a":1,"a":2}}]`:             "", // a name with a dot is not a path
-		`[{"payload":{"x":1,"x":2}}]`:                     "",
-		`[{"payload":{"request":{"a":{"b":1,"b":2}}}}]`:   "",
-		`[{"payload":[{"request":{"a":1,"a":2}}]}]`:       "",
-		`{"[*]":{"a":1,"a":2}}`:                           "",
-		`[[{"a":1,"a":2}]]`:                               "",
-		`[{"payload":{"request":[{"a":1,"a":2},1,2,3]}}]`: "",
+		`{}`:                                  "",
+		`{"a":1,"b":2,"A":3}`:                 "",
+		`{"a":{"x":1,"x":2},"b":{"x":1}}`:     "", // only the document's own
+		`{"a":1,"b":2,"a":3}`:                 "request.a",
+		`{"a":1,"\u0061":3}`:                  "request.a",
+		`{"a b":1,"a b":3}`:                   `request["a b"]`,
+		`{"":1,"":3}`:                         `request[""]`,
+		`{"` + long + `":1,"` + long + `":2}`: `request["` + long[:64] + `…"]`,
 	} {
-		err := strictjson.Check([]byte(doc), rules)
+		members, err := strictjson.Members([]byte(doc))
+		if err != nil {
+			t.Fatal(err)
+		}
+		err = strictjson.Unique("request", members)
 		var e *strictjson.Error
-		if errors.As(err, &e); field == "" && err != nil || field != "" && (e == nil || e.Field != field) {
-			t.Errorf("Check(%s) = %v, want field %q", doc, err, field)
+		if errors.As(err, &e); field == "" && err != nil || field != "" && (e == nil || e.Field != field || e.Message != "must not be given twice") {
+			t.Errorf("%s: %v, want field %q", doc, err, field)
+		}
+	}
+}
+
+// What the glance lets pass, the walk must let pass; what it doubts for nothing costs time alone.
+func TestGlanceAndWalkAgree(t *testing.T) {
+	t.Parallel()
+	for doc, glance := range map[string]bool{
+		`{"a":[1,-2.5,0,"e",true,false,null]}`: true,
+		`{"id":"7e5","b":"1e999","c":"[[[[{"}`: true, // inside strings
+		`"a\\"`:                                true,
+		`{"a\\":"\"1e9","b":"\\\"1e9"}`:        true,
+		nested(3):                              true,
+		nested(4):                              false, // too deep
+		`[[],[],[],[[]],{}]`:                   true,
+		`[1e2]`:                                false, // small enough, but it has to be looked at
+		`[1e999]`:                              false,
+		`[` + strings.Repeat("9", 299) + `]`:   true,
+		`[` + strings.Repeat("9", 300) + `]`:   false,
+		`["\u0000"]`:                           false,
+		`["\\u0000"]`:                          false,
+		`["\ud800"]`:                           false,
+		`{} {}`:                                false,
+		``:                                     false,
+	} {
+		if got := strictjson.Harmless([]byte(doc), 3); got != glance {
+			t.Errorf("the glance at %.40s says %v, want %v", doc, got, glance)
+		}
+		if err := strictjson.Walk([]byte(doc), strictjson.Rules{MaxDepth: 3}); glance && err != nil {
+			t.Errorf("the glance lets %.40s pass, the walk says %v", doc, err)
 		}
 	}
 }
@@ -172,11 +201,14 @@ func FuzzCheck(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, doc []byte) {
 		before := bytes.Clone(doc)
-		err := strictjson.Check(doc, strictjson.Rules{MaxDepth: levels, Unique: []string{"", "payload.request"}})
+		err := strictjson.Check(doc, strictjson.Rules{MaxDepth: levels})
 		members, membersErr := strictjson.Members(doc)
 		elements, elementsErr := strictjson.Elements(doc, 10)
 		if !bytes.Equal(doc, before) {
 			t.Fatal("the document was changed")
+		}
+		if strictjson.Harmless(doc, levels) && strictjson.Walk(doc, strictjson.Rules{MaxDepth: levels}) != nil {
+			t.Fatal("the glance lets pass what the walk refuses")
 		}
 		if err != nil {
 			return
@@ -231,7 +263,7 @@ func BenchmarkCheck(b *testing.B) {
 	doc := []byte(`{"messages":[` + strings.Repeat(`{"role":"user","content":"`+strings.Repeat("lorem ipsum ", 80)+`"},`, 1000) + `{}]}`)
 	b.SetBytes(int64(len(doc)))
 	for b.Loop() {
-		if err := strictjson.Check(doc, strictjson.Rules{MaxDepth: levels, Unique: []string{"request"}}); err != nil {
+		if err := strictjson.Check(doc, strictjson.Rules{MaxDepth: levels}); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -1,6 +1,7 @@
 package strictjson
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -14,37 +15,10 @@ type frame struct {
 	object bool
 	name   []byte // of the current member: the raw string with its quotes
 	index  int    // of the current element
-	// seen holds the names so far where they must be unique, else nil.
-	seen map[string]struct{}
 }
 
 // path is where in the document the checker stands.
 type path []frame
-
-// matches reports whether p is the place that a pattern names: "" the document,
-// "payload.request" a member of a member, "[*].payload" that member of every
-// element.
-func (p path) matches(pattern []string) bool {
-	if len(p) != len(pattern) {
-		return false
-	}
-	for i, step := range pattern {
-		if p[i].object != (step != anyElement) || p[i].object && unquote(p[i].name) != step {
-			return false
-		}
-	}
-	return true
-}
-
-const anyElement = "[*]"
-
-// parsePattern splits "[*].payload.request" into its steps.
-func parsePattern(s string) []string {
-	if s == "" {
-		return nil
-	}
-	return strings.Split(s, ".")
-}
 
 // maxNameShown bounds, in bytes, how much of one member's name gets into a path.
 const maxNameShown = 64
@@ -89,6 +63,9 @@ func clip(name string) string {
 
 // unquote returns the text of a raw JSON string that is known to be valid.
 func unquote(raw []byte) string {
+	if inner := raw[1 : len(raw)-1]; bytes.IndexByte(inner, '\\') < 0 {
+		return string(inner)
+	}
 	text, _ := jsontext.AppendUnquote(nil, raw)
 	return string(text)
 }

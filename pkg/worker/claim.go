@@ -154,6 +154,7 @@ func (l *life) claimJobs(ctx context.Context, line *line, gate queue.Gate, n int
 		ID: id, Worker: l.id, Line: line.name, Types: line.types, Timeouts: line.timeouts, Grace: l.cfg.DeathAfter,
 		Limit: n, Gate: gate,
 	})
+	l.changed(len(jobs))
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	early := l.early

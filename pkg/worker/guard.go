@@ -67,7 +67,7 @@ func (l *life) look(ctx context.Context) error {
 		nudge(l.due)
 	}
 	if sight.Late {
-		l.step(ctx, "expiry", counted(l.queue.Expire))
+		l.step(ctx, "expiry", l.expire)
 	}
 	if sight.Lost {
 		l.step(ctx, "rescue", l.rescue)
@@ -136,6 +136,12 @@ func (l *life) bury(ctx context.Context, beats map[string]int64) error {
 	return nil
 }
 
+func (l *life) expire(ctx context.Context) error {
+	n, err := l.queue.Expire(ctx)
+	l.changed(n)
+	return err
+}
+
 // rescue takes the jobs of the dead, and those past their deadline.
 func (l *life) rescue(ctx context.Context) error {
 	for {
@@ -144,6 +150,7 @@ func (l *life) rescue(ctx context.Context) error {
 			return err
 		}
 		l.log.Warn("lost jobs were rescued", "jobs", n)
+		l.changed(n)
 		nudge(l.soon) // to see in which lines they wait
 	}
 }

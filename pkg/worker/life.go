@@ -23,6 +23,7 @@ type life struct {
 	watch    *watch
 	recorder *recorder
 	reporter *reporter
+	states   *queue.Bell // tells whoever watches jobs that some have changed
 
 	calls   context.Context // of every call; ends when the worker must drop them
 	drop    context.CancelCauseFunc
@@ -62,6 +63,7 @@ func newLife(w *Worker, id string) *life {
 	l.calls, l.drop = context.WithCancelCause(context.Background())
 	l.records, l.giveUp = context.WithCancel(context.Background())
 	l.recorder = newRecorder(l)
+	l.states = queue.NewStateBell(w.db, l.log)
 	l.reporter = newReporter(l)
 	return l
 }
@@ -89,7 +91,7 @@ func (l *life) live(ctx context.Context) error {
 	nudge(l.soon)
 	upkeep, stopUpkeep := context.WithCancel(context.Background()) // outlives the stop: the drain needs a pulse
 	var crew sync.WaitGroup
-	for _, run := range []func(context.Context){l.beat, l.guard, l.promote, l.tick, l.recorder.run, l.reporter.run, l.listen} {
+	for _, run := range []func(context.Context){l.beat, l.guard, l.promote, l.tick, l.recorder.run, l.reporter.run, l.states.Run, l.listen} {
 		crew.Go(func() { run(upkeep) })
 	}
 	l.claim(ctx)
@@ -192,6 +194,13 @@ func (l *life) heard(channel, payload string) {
 		}
 	default:
 		nudge(l.news)
+	}
+}
+
+// changed tells whoever watches jobs, in a while and without waiting for it, that so many have changed.
+func (l *life) changed(jobs int) {
+	if jobs > 0 {
+		l.states.Ring("")
 	}
 }
 

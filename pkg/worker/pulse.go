@@ -113,6 +113,7 @@ func (l *life) promoteDue(ctx context.Context) error {
 		if err != nil || n == 0 {
 			return err
 		}
+		l.changed(n)
 		nudge(l.soon) // to see in which lines they wait
 	}
 	return nil
@@ -172,6 +173,9 @@ func (l *life) settle(ctx context.Context) {
 	for _, id := range unclear {
 		l.step(ctx, "a claim whose reply was lost", func(ctx context.Context) error {
 			found, err := l.queue.GiveBack(ctx, l.id, id)
+			if found {
+				l.states.Ring("")
+			}
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			if err == nil && (found || time.Since(l.unclear[id]) > unclearFor) {

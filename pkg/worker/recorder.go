@@ -124,6 +124,7 @@ func (r *recorder) write(ctx context.Context, batch []pending) error {
 	if late := len(ends) - len(held); late > 0 {
 		r.life.log.Info("some ends came too late: those jobs were cancelled, or taken by others", "jobs", late)
 	}
+	r.life.changed(len(held))
 	r.life.release(batch)
 	r.mu.Lock()
 	r.limit = min(2*r.limit, recordJobs)

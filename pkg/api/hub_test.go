@@ -1,0 +1,189 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/uuid"
+
+	"github.com/sluicedev/sluice/pkg/queue"
+)
+
+// looks is a hub on a database that only notes when it is looked at.
+type looks struct {
+	*hub
+	took time.Duration // by each look
+	err  error
+
+	looked, given atomic.Int64 // times, and for the last one
+	listening     atomic.Bool
+}
+
+func newLooks() *looks {
+	l := &looks{}
+	l.hub = &hub{
+		news: func(ctx context.Context, known ...queue.Known) ([]queue.News, error) {
+			deadline, _ := ctx.Deadline()
+			l.given.Store(int64(time.Until(deadline)))
+			l.looked.Add(1)
+			time.Sleep(l.took)
+			if l.err != nil {
+				return nil, l.err
+			}
+			news := make([]queue.News, len(known))
+			for i, k := range known {
+				news[i].ID, news[i].State, news[i].Tenant = k.ID, queue.Running, alice
+			}
+			return news, nil
+		},
+		why: func(context.Context, queue.News, *sighting) (*Waiting, error) { return nil, nil },
+		listen: func(ctx context.Context) {
+			l.listening.Store(true)
+			<-ctx.Done()
+			l.listening.Store(false)
+		},
+		log: slog.New(slog.DiscardHandler), jobs: map[uuid.UUID]*watchedJob{}, rung: make(chan struct{}, 1),
+	}
+	return l
+}
+
+// between are how many looks there are while so much time passes, in which it is nudged all the time, or not at all.
+func (l *looks) between(d time.Duration, nudged bool) int64 {
+	synctest.Wait()
+	before := l.looked.Load()
+	for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		if nudged {
+			l.nudge()
+		}
+	}
+	synctest.Wait()
+	return l.looked.Load() - before
+}
+
+// How often the hub looks, by the bubble's clock.
+func TestHowOftenWatchedJobsAreLookedAt(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(*looks)
+		nudged bool
+		want   time.Duration // between two looks
+	}{
+		"no news":              {func(*looks) {}, false, hubEvery},
+		"news all the time":    {func(*looks) {}, true, hubPause},
+		"looks take long":      {func(l *looks) { l.took = 20 * time.Millisecond }, true, 20 * time.Millisecond * (hubRest + 1)},
+		"looks take very long": {func(l *looks) { l.took = time.Second }, true, time.Second + hubEvery},
+		"the database is away": {func(l *looks) { l.err = errors.New("away") }, true, hubEvery},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				l := newLooks()
+				c.change(l)
+				defer l.runs(t)()
+				l.watch(alice, uuid.New())
+				want := int64(10 * time.Second / c.want)
+				if got := l.between(10*time.Second, c.nudged); got < want-1 || got > want+1 {
+					t.Errorf("%d looks in ten seconds; want %d", got, want)
+				}
+				if given := time.Duration(l.given.Load()); given != hubLimit {
+					t.Errorf("a look is given %s", given)
+				}
+			})
+		})
+	}
+}
+
+// runs has the hub run until stop is called.
+func (l *looks) runs(t *testing.T) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { l.run(ctx); close(ended) }()
+	return func() { cancel(); <-ended }
+}
+
+// It looks at once when somebody comes, not at all when nobody is there, and listens on for a while.
+func TestNobodyLooksForNobody(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		l := newLooks()
+		defer l.runs(t)()
+		if got := l.between(10*time.Second, true); got != 0 || l.listening.Load() {
+			t.Errorf("%d looks for nobody, listening: %v", got, l.listening.Load())
+		}
+		for range 2 { // whoever comes back as well
+			w := l.watch(alice, uuid.New())
+			if got := l.between(time.Millisecond, false); got != 0 || !l.listening.Load() {
+				t.Errorf("%d more looks after the first, listening: %v", got, l.listening.Load())
+			}
+			w.leave()
+			if got := l.between(hubLinger-hubEvery, true); got != 0 || !l.listening.Load() {
+				t.Errorf("%d looks when nobody is there any more, listening: %v", got, l.listening.Load())
+			}
+			l.between(3*hubEvery, false)
+			if l.listening.Load() {
+				t.Error("it still listens")
+			}
+		}
+		if n := l.looked.Load(); n != 2 {
+			t.Errorf("%d looks for two who came", n)
+		}
+	})
+}
+
+// Whoever has not seen its job is told that the look failed; whoever has sees on.
+func TestALookThatFails(t *testing.T) {
+	t.Parallel()
+	l, id := newLooks(), uuid.New()
+	seen := l.watch(alice, id)
+	if err := l.look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	l.err = errors.New("away")
+	unseen := l.watch(alice, uuid.New())
+	if err := l.look(t.Context()); !errors.Is(err, l.err) {
+		t.Errorf("the look ends with %v", err)
+	}
+	if _, err := unseen.first(t.Context()); !errors.Is(err, l.err) {
+		t.Errorf("whoever waits gets %v", err)
+	}
+	if got, err := seen.first(t.Context()); err != nil || got.ID != id {
+		t.Errorf("whoever has seen its job gets %v, %v", got, err)
+	}
+	l.err = nil
+	if err := l.look(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := unseen.first(t.Context()); err != nil {
+		t.Errorf("after a look: %v", err)
+	}
+	if _, err := l.watch(bob, id).first(t.Context()); !errors.Is(err, queue.ErrNotFound) {
+		t.Errorf("another tenant gets %v", err)
+	}
+}
+
+// Places are told as Position tells them.
+func TestPlacesOfWatchedJobs(t *testing.T) {
+	t.Parallel()
+	a, b, c := uuid.New(), uuid.New(), uuid.New()
+	l := newLineup([]queue.Standing{{JobID: a, Tenant: alice}, {JobID: b, Tenant: bob}, {JobID: c, Tenant: alice}})
+	for id, want := range map[uuid.UUID]stand{a: {0, 0}, b: {1, 1}, c: {2, 1}} {
+		if got, ok := l.find(id, ""); got != want || !ok {
+			t.Errorf("%v, %v; want %v", got, ok, want)
+		}
+	}
+	if got, ok := l.find(uuid.New(), bob); got != (stand{3, 2}) || ok {
+		t.Errorf("not in line: %v, %v", got, ok)
+	}
+	full := make([]queue.Standing, queue.MaxPosition)
+	for i := range full {
+		full[i] = queue.Standing{JobID: uuid.New(), Tenant: alice}
+	}
+	if got, ok := newLineup(full).find(uuid.New(), alice); got != (stand{queue.MaxPosition, 0}) || !ok {
+		t.Errorf("far back: %v, %v", got, ok)
+	}
+}
