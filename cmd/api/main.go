@@ -2,6 +2,7 @@
 //
 //	api              serves until SIGTERM or an interrupt, and lets open requests end
 //	api migrate      brings the database's schema to this version, tells it the configured types, and exits
+//	api key          makes, lists and revokes API keys
 //	api healthcheck  asks the server on this machine whether it is ready, for containers without curl
 //	api help         lists the settings
 //
@@ -28,6 +29,7 @@ import (
 
 	"github.com/sluicedev/sluice/pkg/api"
 	"github.com/sluicedev/sluice/pkg/config"
+	"github.com/sluicedev/sluice/pkg/key"
 	"github.com/sluicedev/sluice/pkg/pg"
 	"github.com/sluicedev/sluice/pkg/queue"
 	"github.com/sluicedev/sluice/pkg/upstream"
@@ -63,14 +65,17 @@ func unhurried() {
 }
 
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
+	if len(args) > 0 && args[0] == "key" {
+		return keys(ctx, args[1:], environ, stdout, stderr)
+	}
 	verb := strings.Join(args, " ")
 	switch verb {
 	case "help", "-h", "-help", "--help":
-		_, err := fmt.Fprintf(stdout, "usage: api [serve | migrate | healthcheck | help]\n\nSettings, from the environment:\n\n%s", config.Help("api"))
+		_, err := fmt.Fprintf(stdout, "usage: api [serve | migrate | key | healthcheck | help]\n\n`api key help` tells about API keys. Settings, from the environment:\n\n%s", config.Help("api"))
 		return err
 	case "", "serve", "migrate", "healthcheck":
 	default:
-		return fmt.Errorf("%q is none of serve, migrate, healthcheck, help", verb)
+		return fmt.Errorf("%q is none of serve, migrate, key, healthcheck, help", verb)
 	}
 	cfg, err := config.API(config.Environ(environ))
 	if err != nil {
@@ -116,10 +121,6 @@ func introduce(ctx context.Context, db pg.DB, cfg config.APIConfig, log *slog.Lo
 }
 
 func serve(ctx context.Context, cfg config.APIConfig, log *slog.Logger) error {
-	if cfg.Auth == config.AuthRequired {
-		return fmt.Errorf("SLUICE_AUTH: %s is not possible yet, API keys come in a later version: set it to %s where everyone "+
-			"who reaches this address may do everything", config.AuthRequired, config.AuthOff)
-	}
 	db, err := open(ctx, cfg)
 	if err != nil {
 		return err
@@ -131,9 +132,13 @@ func serve(ctx context.Context, cfg config.APIConfig, log *slog.Logger) error {
 	if err := introduce(ctx, db, cfg, log); err != nil {
 		return err
 	}
+	ring, err := keyRing(ctx, db, cfg, log)
+	if err != nil {
+		return err
+	}
 	server, err := api.New(api.Config{
-		Queue: queue.New(db, cfg.Types), Upstreams: upstream.New(db), DB: db, CORSOrigins: cfg.CORSOrigins, MaxQueued: cfg.MaxQueued,
-		ListenURL: cfg.DirectDatabaseURL.Reveal(), Log: log,
+		Queue: queue.New(db, cfg.Types), Upstreams: upstream.New(db), DB: db, Keys: ring, CORSOrigins: cfg.CORSOrigins,
+		MaxQueued: cfg.MaxQueued, RateLimit: cfg.RateLimit, ListenURL: cfg.DirectDatabaseURL.Reveal(), Log: log,
 	})
 	if err != nil {
 		return err
@@ -155,6 +160,22 @@ func serve(ctx context.Context, cfg config.APIConfig, log *slog.Logger) error {
 	log.Info("listening", "address", "http://"+public.Addr().String())
 	group.Go(func() error { return server.Serve(ctx, public) })
 	return group.Wait()
+}
+
+// keyRing is nil where nobody is asked for a key.
+func keyRing(ctx context.Context, db pg.DB, cfg config.APIConfig, log *slog.Logger) (*key.Ring, error) {
+	if cfg.Auth == config.AuthOff {
+		return nil, nil
+	}
+	store := key.NewStore(db)
+	keys, err := store.List(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	if len(keys) == 0 {
+		log.Warn("there is no API key yet, so nobody can do anything: make one with `api key create`")
+	}
+	return key.NewRing(store, log), nil
 }
 
 func healthcheck(ctx context.Context, cfg config.APIConfig) error {

@@ -16,6 +16,8 @@ import (
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/labstack/echo/v4"
+
+	"github.com/sluicedev/sluice/pkg/key"
 )
 
 //go:embed openapi.yaml
@@ -29,7 +31,8 @@ type contract struct {
 
 type operation struct {
 	params     openapi3.Parameters
-	mediaTypes []string // of the body
+	mediaTypes []string  // of the body
+	scope      key.Scope // that a key needs; "": none is asked for
 }
 
 func loadContract() (*contract, error) {
@@ -45,13 +48,43 @@ func loadContract() (*contract, error) {
 	route := strings.NewReplacer("{", ":", "}", "")
 	for path, item := range doc.Paths.Map() {
 		for method, op := range item.Operations() {
+			scope, err := scopeOf(doc, op)
+			if err != nil {
+				return nil, fmt.Errorf("openapi.yaml: %s %s: %w", method, path, err)
+			}
 			k.operations[method+" "+route.Replace(path)] = operation{
 				params:     slices.Concat(item.Parameters, op.Parameters),
 				mediaTypes: mediaTypes(op),
+				scope:      scope,
 			}
 		}
 	}
 	return k, nil
+}
+
+// scopeOf reads which scope an operation needs. One that says nothing needs what the document says for all.
+func scopeOf(doc *openapi3.T, op *openapi3.Operation) (key.Scope, error) {
+	wanted := doc.Security
+	if op.Security != nil {
+		wanted = *op.Security
+	}
+	if op.Security != nil && len(wanted) == 0 {
+		return "", nil
+	}
+	if len(wanted) != 1 || len(wanted[0]["key"]) != 1 {
+		return "", errors.New("security must be one scope of a key")
+	}
+	scope := key.Scope(wanted[0]["key"][0])
+	if !slices.Contains(key.Scopes, scope) {
+		return "", fmt.Errorf("%s is no scope", scope)
+	}
+	return scope, nil
+}
+
+// of gives the operation that a request asks for. False: none of openapi.yaml.
+func (k *contract) of(c echo.Context) (operation, bool) {
+	op, ok := k.operations[c.Request().Method+" "+c.Path()]
+	return op, ok
 }
 
 // mediaTypes are the types of body that an operation takes. One without a body of its own lets JSON pass: many clients
@@ -66,7 +99,7 @@ func mediaTypes(op *openapi3.Operation) []string {
 // check is the middleware that refuses what the contract does not allow, but for bodies, which their handlers read.
 func (k *contract) check(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
-		op, ok := k.operations[c.Request().Method+" "+c.Path()]
+		op, ok := k.of(c)
 		if !ok {
 			return next(c)
 		}

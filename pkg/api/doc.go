@@ -6,7 +6,8 @@
 // It promises that a job is durable when its enqueue is answered, that a payload is kept and given back byte for byte,
 // that every answer of 400 or above is application/problem+json with the fault's field named, and that a refused
 // request changed nothing. Watchers don't multiply queries: what they look at is read once a second at most, and all their
-// jobs together (see hub).
+// jobs together (see hub). What an operation needs of an API key is said in openapi.yaml and nowhere else; what it does not say
+// needs the most.
 //
 // It never calls a provider, keeps nothing that another instance could not read from Postgres, and never tells a client
 // about its insides: those are logged, once, with the request's id. It is the only package that knows Echo and the wire.

@@ -77,8 +77,8 @@ func (s *Server) GetStatusEvents(c echo.Context, params GetStatusEventsParams) e
 		return err
 	}
 	defer s.streams.leave()
-	tenant := s.tenant(c)
-	next := func(ctx context.Context) (event, error) { return s.statusEvent(ctx, tenant) }
+	tenant, reach := s.tenant(c), s.reach(c)
+	next := func(ctx context.Context) (event, error) { return s.statusEvent(ctx, tenant, reach) }
 	first, err := next(c.Request().Context())
 	if err != nil {
 		return err
@@ -89,10 +89,10 @@ func (s *Server) GetStatusEvents(c echo.Context, params GetStatusEventsParams) e
 }
 
 // statusEvent is the status with an id that does not change by the passing of time alone.
-func (s *Server) statusEvent(ctx context.Context, tenant string) (event, error) {
+func (s *Server) statusEvent(ctx context.Context, tenant, reach string) (event, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.limits.request)
 	defer cancel()
-	status, err := s.status(ctx, tenant)
+	status, err := s.status(ctx, tenant, reach)
 	if err != nil {
 		return event{}, err
 	}

@@ -26,6 +26,7 @@ const (
 	watchAge       = time.Second      // how old what watchers look at may be when it is handed out
 	recountAge     = watchAge / 4     // how old the count may be on which an enqueue is refused
 	maxWatched     = 10_000           // keys of one watched value that are kept
+	maxRated       = 10_000           // API keys whose rate is kept
 
 	// Of whoever watches jobs.
 	maxStreams   = 4000             // event streams of a process, each some 50 kB

@@ -251,7 +251,7 @@ type HealthProblem struct {
 	Type string `json:"type"`
 }
 
-// HealthQueue Of all tenants.
+// HealthQueue Of all tenants to a key with the scope `admin` and without authentication; else of the key's tenant.
 type HealthQueue struct {
 	Delayed int64 `json:"delayed"`
 	Failed  int64 `json:"failed"`
@@ -264,7 +264,7 @@ type HealthWorker struct {
 	// Breaker The worst of the fleet.
 	Breaker HealthBreaker `json:"breaker"`
 
-	// Queue Of all tenants.
+	// Queue Of all tenants to a key with the scope `admin` and without authentication; else of the key's tenant.
 	Queue HealthQueue `json:"queue"`
 }
 
@@ -608,8 +608,14 @@ type OK = Yes
 // QueueFull defines model for QueueFull.
 type QueueFull = Problem
 
+// RateLimited defines model for RateLimited.
+type RateLimited = Problem
+
 // TooLarge defines model for TooLarge.
 type TooLarge = Problem
+
+// Unauthorized defines model for Unauthorized.
+type Unauthorized = Problem
 
 // Unavailable defines model for Unavailable.
 type Unavailable = Problem

@@ -26,6 +26,7 @@ type refusal struct {
 	status int
 	detail string
 	fields []FieldError
+	kind   kind // zero: what is usual for the status
 }
 
 func (r *refusal) Error() string { return r.detail }
@@ -61,6 +62,7 @@ type kind struct{ name, title string }
 
 var kinds = map[int]kind{
 	http.StatusBadRequest:            {"invalid_request", "The request is not valid"},
+	http.StatusUnauthorized:          {"unauthorized", "A good API key is needed"},
 	http.StatusForbidden:             {"forbidden", "This is not allowed"},
 	http.StatusNotFound:              {"not_found", "There is no such thing"},
 	http.StatusMethodNotAllowed:      {"method_not_allowed", "This path does not take this method"},
@@ -75,17 +77,24 @@ var kinds = map[int]kind{
 }
 
 // newProblem is the body of an answer of 400 or above.
-func newProblem(status int, detail string, fields []FieldError, requestID string) Problem {
-	k, ok := kinds[status]
-	if !ok {
-		text := http.StatusText(status)
-		k = kind{strings.ReplaceAll(strings.ToLower(text), " ", "_"), text}
+func newProblem(r *refusal, requestID string) Problem {
+	k := r.kind
+	if k == (kind{}) {
+		k = kindOf(r.status)
 	}
-	p := Problem{Type: "urn:sluice:problem:" + k.name, Title: k.title, Status: status, Detail: detail, RequestID: requestID}
-	if len(fields) > 0 {
-		p.Errors = &fields
+	p := Problem{Type: "urn:sluice:problem:" + k.name, Title: k.title, Status: r.status, Detail: r.detail, RequestID: requestID}
+	if len(r.fields) > 0 {
+		p.Errors = &r.fields
 	}
 	return p
+}
+
+func kindOf(status int) kind {
+	if k, ok := kinds[status]; ok {
+		return k
+	}
+	text := http.StatusText(status)
+	return kind{strings.ReplaceAll(strings.ToLower(text), " ", "_"), text}
 }
 
 // refuse is the one table that turns errors into answers. What is not in it is ours to mend and not for the client.
@@ -163,9 +172,18 @@ func (s *Server) answerError(err error, c echo.Context) {
 		return
 	}
 	discard(c.Request())
-	if err := writeProblem(c, r.status, newProblem(r.status, r.detail, r.fields, requestID(c))); err != nil {
+	if err := writeProblem(c, r.status, s.problem(c, r)); err != nil {
 		s.log.Debug("a problem could not be written", "request_id", requestID(c), "error", err)
 	}
+}
+
+// problem is what the client is told. That of /api/health has `ok`, which clients of the first design look at.
+func (s *Server) problem(c echo.Context, r *refusal) any {
+	p := newProblem(r, requestID(c))
+	if r.status == http.StatusServiceUnavailable && c.Path() == healthPath {
+		return HealthProblem{Type: p.Type, Title: p.Title, Status: p.Status, Detail: p.Detail, RequestID: p.RequestID}
+	}
+	return p
 }
 
 // discard reads what a refused client is still sending. Closing the connection in its face would reset it, and the
@@ -182,7 +200,7 @@ func writeProblem(c echo.Context, status int, problem any) error {
 	if err != nil {
 		return err
 	}
-	if seconds, ok := retryAfter[status]; ok {
+	if seconds, ok := retryAfter[status]; ok && c.Response().Header().Get(echo.HeaderRetryAfter) == "" {
 		c.Response().Header().Set(echo.HeaderRetryAfter, seconds)
 	}
 	return c.Blob(status, problemType, body)

@@ -18,8 +18,12 @@ import (
 // the open requests, 15 seconds at most. It closes ln.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	ctx, end := context.WithCancel(ctx)
+	runs := []func(context.Context){s.bell.Run, s.states.Run, s.hub.run}
+	if s.keys != nil {
+		runs = append(runs, s.keys.Run)
+	}
 	var crew sync.WaitGroup
-	for _, run := range []func(context.Context){s.bell.Run, s.states.Run, s.hub.run} {
+	for _, run := range runs {
 		crew.Go(func() { run(ctx) })
 	}
 	defer crew.Wait()
@@ -121,8 +125,8 @@ func rawRefusal(b []byte) (int, bool) {
 
 func rawProblem(status int) []byte {
 	id := uuid.NewString()
-	body, err := encode(newProblem(status, "the request is not HTTP as this server takes it: its first line, its path or its headers "+
-		"are malformed, too large, or ask for what is not offered here", nil, id))
+	body, err := encode(newProblem(&refusal{status: status, detail: "the request is not HTTP as this server takes it: its first line, its path or its headers " +
+		"are malformed, too large, or ask for what is not offered here"}, id))
 	if err != nil {
 		body = nil
 	}

@@ -14,19 +14,22 @@ import (
 	"github.com/labstack/echo/v4"
 	"github.com/labstack/echo/v4/middleware"
 
+	"github.com/sluicedev/sluice/pkg/key"
 	"github.com/sluicedev/sluice/pkg/pg"
 	"github.com/sluicedev/sluice/pkg/queue"
 	"github.com/sluicedev/sluice/pkg/upstream"
 )
 
-// Config is what a Server is made of. All of it but CORSOrigins, MaxQueued and ListenURL has to be there.
+// Config is what a Server is made of. All of it but Keys, CORSOrigins, ListenURL, MaxQueued and RateLimit has to be there.
 type Config struct {
 	Queue       *queue.Queue
 	Upstreams   *upstream.Store
-	DB          pg.DB    // asked by /readyz, and told of new work
-	CORSOrigins []string // origins whose web pages may call, such as https://app.example; none by default
-	ListenURL   string   // a direct connection for notifications; "": watched jobs are polled only
-	MaxQueued   int      // jobs of one tenant that may wait at once; 0: any number
+	DB          pg.DB     // asked by /readyz, and told of new work
+	Keys        *key.Ring // nil: whoever reaches the server may do everything
+	CORSOrigins []string  // origins whose web pages may call, such as https://app.example; none by default
+	ListenURL   string    // a direct connection for notifications; "": watched jobs are polled only
+	MaxQueued   int       // jobs of one tenant that may wait at once; 0: any number
+	RateLimit   int       // requests of one key in a second; 0: any number
 	Log         *slog.Logger
 }
 
@@ -46,6 +49,8 @@ type Server struct {
 	stopping atomic.Bool
 	ending   chan struct{} // closed when it stops
 	end      sync.Once
+	keys     *key.Ring // nil: no authentication
+	rates    *rates
 	tenant   func(echo.Context) string // whose jobs a request sees
 	depth    *depth
 	bodies   *bodies
@@ -59,8 +64,8 @@ type Server struct {
 	served   *watch[string, bool]             // by type
 	places   *watch[placeKey, *place]         // of newcomers
 	lineups  *watch[string, *lineup]          // of all who are watched, by line
-	fleet    *watch[string, fleet]            // everybody's, as are the rest
-	inFlight *watch[string, map[string]int64] // by line
+	fleet    *watch[string, fleet]            // everybody's, as is the backlog
+	inFlight *watch[string, map[string]int64] // by tenant, of lines
 	backlog  *watch[string, int64]
 }
 
@@ -73,7 +78,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{queue: cfg.Queue, intake: queue.NewIntake(cfg.Queue), upstreams: cfg.Upstreams, bell: queue.NewBell(cfg.DB, cfg.Log), states: queue.NewStateBell(cfg.DB, cfg.Log), db: cfg.DB, log: cfg.Log, contract: contract}
-	s.tenant = func(echo.Context) string { return queue.DefaultTenant } // without authentication there is one
+	s.keys, s.tenant, s.rates = cfg.Keys, tenantOf, newRates(cfg.RateLimit)
 	s.depth = newDepth(cfg.MaxQueued, cfg.Queue.Depths)
 	s.bodies = &bodies{most: maxBodies}
 	s.limits, s.ofStreams = ofWork, ofStreams
@@ -81,7 +86,7 @@ func New(cfg Config) (*Server, error) {
 	s.counts = newWatch(cfg.Queue.Counts)
 	s.served = newWatch(cfg.Queue.Served)
 	s.fleet = newWatch(s.readFleet)
-	s.inFlight = newWatch(func(ctx context.Context, _ string) (map[string]int64, error) { return cfg.Queue.InFlight(ctx) })
+	s.inFlight = newWatch(cfg.Queue.InFlight)
 	s.backlog = newWatch(func(ctx context.Context, _ string) (int64, error) { return cfg.Queue.Backlog(ctx) })
 	s.places = newWatch(s.readPlace)
 	s.lineups = newWatch(s.readLineup)
@@ -105,7 +110,7 @@ func (s *Server) routes(origins []string) (*echo.Echo, error) {
 	if len(origins) > 0 {
 		e.Use(middleware.CORSWithConfig(cors(origins)))
 	}
-	e.Use(guard, s.deadline, s.bodies.bound, onePrefer, s.contract.check)
+	e.Use(guard, s.authenticate, s.deadline, s.bodies.bound, onePrefer, s.contract.check)
 	RegisterHandlers(e, s)
 	s.metrics.know(e.Routes())
 	return e, nil
@@ -118,7 +123,7 @@ func (s *Server) Handler() http.Handler { return headAsGet(s.echo) }
 func (s *Server) AdminHandler() http.Handler {
 	mux := http.NewServeMux()
 	for _, path := range []string{"/livez", "/readyz", "/metrics"} {
-		mux.Handle(path, s.Handler())
+		mux.Handle(path, withoutKey(s.Handler()))
 	}
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
@@ -198,11 +203,12 @@ func recovered() echo.MiddlewareFunc {
 
 func cors(origins []string) middleware.CORSConfig {
 	return middleware.CORSConfig{
-		AllowOrigins:  origins,
-		AllowMethods:  []string{http.MethodGet, http.MethodPost},
-		AllowHeaders:  []string{echo.HeaderContentType, echo.HeaderAuthorization, keyHeader, "Prefer", "Last-Event-ID", echo.HeaderXRequestID},
-		ExposeHeaders: []string{echo.HeaderLocation, replayedHeader, echo.HeaderRetryAfter, appliedHeader, echo.HeaderXRequestID},
-		MaxAge:        600,
+		AllowOrigins: origins,
+		AllowMethods: []string{http.MethodGet, http.MethodPost},
+		AllowHeaders: []string{echo.HeaderContentType, echo.HeaderAuthorization, keyHeader, "Prefer", "Last-Event-ID", echo.HeaderXRequestID},
+		ExposeHeaders: []string{echo.HeaderLocation, replayedHeader, appliedHeader, echo.HeaderRetryAfter, rateHeader, ratePolicyHeader,
+			echo.HeaderWWWAuthenticate, echo.HeaderXRequestID},
+		MaxAge: 600,
 	}
 }
 

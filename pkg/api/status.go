@@ -12,14 +12,15 @@ import (
 
 // GetStatus is GET /api/ai/status.
 func (s *Server) GetStatus(c echo.Context) error {
-	status, err := s.status(c.Request().Context(), s.tenant(c))
+	status, err := s.status(c.Request().Context(), s.tenant(c), s.reach(c))
 	if err != nil {
 		return err
 	}
 	return writeJSON(c, http.StatusOK, status)
 }
 
-func (s *Server) status(ctx context.Context, tenant string) (Status, error) {
+// status is the tenant's; reach tells whose calls in flight are counted.
+func (s *Server) status(ctx context.Context, tenant, reach string) (Status, error) {
 	counts, err := s.counts.get(ctx, tenant)
 	if err != nil {
 		return Status{}, err
@@ -28,7 +29,7 @@ func (s *Server) status(ctx context.Context, tenant string) (Status, error) {
 	if err != nil {
 		return Status{}, err
 	}
-	inFlight, err := s.inFlight.get(ctx, everybody)
+	inFlight, err := s.inFlight.get(ctx, reach)
 	if err != nil {
 		return Status{}, err
 	}
@@ -65,7 +66,12 @@ func (s *Server) operate(c echo.Context, turn func(ctx context.Context, name, by
 }
 
 // operator names whose hand it is, for the audit.
-func operator(c echo.Context) string { return "api " + c.RealIP() }
+func operator(c echo.Context) string {
+	if h, ok := holder(c); ok {
+		return "key " + h.KeyID + " " + c.RealIP()
+	}
+	return "api " + c.RealIP()
+}
 
 func wireCounts(n queue.Counts) QueueCounts {
 	return QueueCounts{

@@ -168,12 +168,12 @@ func TestASlowDatabase(t *testing.T) {
 	}
 }
 
-// The database goes away under a running API, and comes back.
-func TestWithoutTheDatabase(t *testing.T) {
-	t.Parallel()
+// losable is a pool whose database can be taken away and brought back.
+func losable(t *testing.T) (pool *pgxpool.Pool, away *atomic.Bool) {
+	t.Helper()
 	cfg, err := pgxpool.ParseConfig(pgtest.URL(t))
 	must(t, err)
-	var away atomic.Bool
+	away = &atomic.Bool{}
 	dial := cfg.ConnConfig.DialFunc
 	cfg.ConnConfig.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
 		if away.Load() {
@@ -181,9 +181,16 @@ func TestWithoutTheDatabase(t *testing.T) {
 		}
 		return dial(ctx, network, addr)
 	}
-	pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+	pool, err = pgxpool.NewWithConfig(t.Context(), cfg)
 	must(t, err)
 	t.Cleanup(pool.Close)
+	return pool, away
+}
+
+// The database goes away under a running API, and comes back.
+func TestWithoutTheDatabase(t *testing.T) {
+	t.Parallel()
+	pool, away := losable(t)
 	s := openOn(t, pool)
 	made := s.enqueue(plainJob)
 

@@ -45,6 +45,7 @@ type APIConfig struct {
 	Auth        string   // AuthRequired or AuthOff
 	CORSOrigins []string // empty: none
 	MaxQueued   int      // jobs of one tenant that may wait; 0: any number
+	RateLimit   int      // requests of one key in a second; 0: any number
 }
 
 // WorkerConfig is the configuration of cmd/worker.
@@ -61,13 +62,16 @@ type WorkerConfig struct {
 func API(env Env) (APIConfig, error) {
 	r := &reader{env: env}
 	shared, own := r.everyone()
-	cfg := APIConfig{Shared: shared, Port: port.read(r), Host: own.host, Auth: own.auth, CORSOrigins: own.corsOrigins, MaxQueued: own.maxQueued}
+	cfg := APIConfig{Shared: shared, Port: port.read(r), Host: own.host, Auth: own.auth, CORSOrigins: own.corsOrigins, MaxQueued: own.maxQueued, RateLimit: own.rateLimit}
 	if cfg.Auth == noFallback {
 		cfg.Auth = AuthOff
 		if _, given := r.lookup(auth.Name); !given && !isLoopback(cfg.Host) {
 			r.wrong.add(auth.Name, "is not set, and others can reach %s: set it to %s, or to %s if everyone who reaches this address may do everything",
 				cfg.Host, AuthRequired, AuthOff)
 		}
+	}
+	if cfg.Auth == AuthOff && cfg.RateLimit > 0 {
+		r.wrong.add(rateLimit.Name, "is set, but without API keys there is nobody to count by: set %s to %s as well", auth.Name, AuthRequired)
 	}
 	return cfg, r.wrong.err()
 }
@@ -87,6 +91,7 @@ type own struct {
 	host, auth  string
 	corsOrigins []string
 	maxQueued   int
+	rateLimit   int
 	worker      WorkerConfig
 }
 
@@ -107,7 +112,7 @@ func (r *reader) everyone() (Shared, own) {
 		shared.DirectDatabaseURL = shared.DatabaseURL
 	}
 	own := own{
-		host: host.read(r), auth: auth.read(r), corsOrigins: corsOrigins.read(r), maxQueued: maxQueued.read(r),
+		host: host.read(r), auth: auth.read(r), corsOrigins: corsOrigins.read(r), maxQueued: maxQueued.read(r), rateLimit: rateLimit.read(r),
 		worker: WorkerConfig{
 			Concurrency: concurrency.read(r), DeathAfter: deathAfter.read(r), DrainLimit: drainLimit.read(r),
 			HoldProbeInterval: holdProbeInterval.read(r), UpstreamShare: upstreamShare.read(r),

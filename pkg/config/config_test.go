@@ -125,12 +125,12 @@ func TestDefaultsOfAWorker(t *testing.T) {
 func TestValuesThatAreSet(t *testing.T) {
 	t.Parallel()
 	api, err := config.API(with("PORT", "0", "SLUICE_HOST", "0.0.0.0", "SLUICE_AUTH", "required", "SLUICE_ADMIN_ADDR", ":9090",
-		"SLUICE_CORS_ORIGINS", "https://a.example, http://localhost:5173", "SLUICE_DIRECT_DATABASE_URL", "host=db user=u", "OPENAI_MODEL", "gpt-6", "SLUICE_MAX_QUEUED", "100000000"))
+		"SLUICE_CORS_ORIGINS", "https://a.example, http://localhost:5173", "SLUICE_DIRECT_DATABASE_URL", "host=db user=u", "OPENAI_MODEL", "gpt-6", "SLUICE_MAX_QUEUED", "100000000", "SLUICE_RATE_LIMIT", "50"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if api.Port != 0 || api.Host != "0.0.0.0" || api.Auth != config.AuthRequired || api.AdminAddr != ":9090" ||
-		!slices.Equal(api.CORSOrigins, []string{"https://a.example", "http://localhost:5173"}) || api.DirectDatabaseURL.Reveal() != "host=db user=u" || api.MaxQueued != 100_000_000 {
+		!slices.Equal(api.CORSOrigins, []string{"https://a.example", "http://localhost:5173"}) || api.DirectDatabaseURL.Reveal() != "host=db user=u" || api.MaxQueued != 100_000_000 || api.RateLimit != 50 {
 		t.Errorf("%+v", api)
 	}
 	if typ, _ := api.Types.Lookup("kb.ingest"); typ.Model != "gpt-6" {
@@ -240,6 +240,19 @@ func TestAuthMustBeSetWhereOthersCanReachTheAPI(t *testing.T) {
 		if cfg, err := config.API(with("SLUICE_HOST", host, "SLUICE_AUTH", "off")); err != nil || cfg.Auth != config.AuthOff {
 			t.Errorf("off on %s: %q, %v", host, cfg.Auth, err)
 		}
+	}
+}
+
+func TestARateLimitNeedsKeys(t *testing.T) {
+	t.Parallel()
+	for _, environ := range [][]string{{"SLUICE_RATE_LIMIT", "5"}, {"SLUICE_RATE_LIMIT", "5", "SLUICE_AUTH", "off"}} {
+		_, err := config.API(with(environ...))
+		wantMistake(t, err, "SLUICE_RATE_LIMIT", "SLUICE_AUTH to required")
+	}
+	_, err := config.API(with("SLUICE_RATE_LIMIT", "100001", "SLUICE_AUTH", "required"))
+	wantMistake(t, err, "SLUICE_RATE_LIMIT", "0 to 100000")
+	if cfg, err := config.API(with("SLUICE_RATE_LIMIT", "0")); err != nil || cfg.RateLimit != 0 {
+		t.Errorf("%+v, %v", cfg, err)
 	}
 }
 

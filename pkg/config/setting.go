@@ -75,6 +75,8 @@ var (
 
 	maxQueued = whole("SLUICE_MAX_QUEUED", ofAPI, 0, 0, 100_000_000, "jobs of one tenant that may wait (queued and delayed) at once: beyond it an enqueue is answered with 429 and stores nothing; 0: any number. Of several API processes each may go over it by what the others stored in the last second; enqueue_job() and retries by hand are not held to it")
 
+	rateLimit = whole("SLUICE_RATE_LIMIT", ofAPI, 0, 0, 100_000, "requests that one API key may make in a second: beyond it they are answered with 429 and do nothing; 0: any number. Each API process counts by itself, so several let several times as many pass; needs SLUICE_AUTH=required")
+
 	openAIKey     = secret("OPENAI_API_KEY", ofWorker, "one line of printable ASCII", "key of the built-in upstream openai", isKey)
 	openAIBaseURL = text("OPENAI_BASE_URL", ofWorker, noFallback, allowedBaseURL, "base URL of the built-in upstream openai (the SDK's own)", isBaseURL)
 	openAIModel   = text("OPENAI_MODEL", both, jobtype.BuiltinModel, "a model's name", "model of the types on the built-in upstream openai that name none", isModel)
@@ -92,7 +94,7 @@ var (
 // environment lists the settings in the order of the table.
 var environment = []Setting{
 	databaseURL.Setting, directDatabaseURL.Setting, configFile.Setting, adminAddr.Setting,
-	port.Setting, host.Setting, auth.Setting, corsOrigins.Setting, maxQueued.Setting,
+	port.Setting, host.Setting, auth.Setting, corsOrigins.Setting, maxQueued.Setting, rateLimit.Setting,
 	openAIKey.Setting, openAIBaseURL.Setting, openAIModel.Setting,
 	concurrency.Setting, deathAfter.Setting, drainLimit.Setting, holdProbeInterval.Setting, upstreamShare.Setting,
 }

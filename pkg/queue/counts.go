@@ -46,16 +46,16 @@ const inFlightSQL = `
 select c.line, count(*)
 from claims c, unnest(c.job_ids, c.leases) as u(job_id, lease)
 join jobs j on j.id = u.job_id and j.lease = u.lease
-where j.worker = c.worker
+where j.worker = c.worker and ($1 = '' or j.tenant = $1)
 group by c.line`
 
-// InFlight counts the running jobs of each line.
-func (q *Queue) InFlight(ctx context.Context) (map[string]int64, error) {
-	return q.byName(ctx, inFlightSQL)
+// InFlight counts a tenant's running jobs of each line; "" counts everybody's.
+func (q *Queue) InFlight(ctx context.Context, tenant string) (map[string]int64, error) {
+	return q.byName(ctx, inFlightSQL, tenant)
 }
 
-func (q *Queue) byName(ctx context.Context, sql string) (map[string]int64, error) {
-	rows, err := q.db.Query(ctx, sql)
+func (q *Queue) byName(ctx context.Context, sql string, args ...any) (map[string]int64, error) {
+	rows, err := q.db.Query(ctx, sql, args...)
 	if err != nil {
 		return nil, fmt.Errorf("count by name: %w", err)
 	}

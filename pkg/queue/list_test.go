@@ -119,8 +119,10 @@ func TestWaitingInFlightServedAndBacklog(t *testing.T) {
 	if lines := f.look("").Waiting; !slices.Equal(lines, []string{"free", gpt5}) {
 		t.Errorf("waiting are %v", lines)
 	}
-	if running := must[map[string]int64](f)(f.InFlight(t.Context())); len(running) != 1 || running[gpt5] != 2 {
-		t.Errorf("in flight are %v", running)
+	for tenant, want := range map[string]int64{"": 2, DefaultTenant: 2, "nobody": 0} {
+		if running := must[map[string]int64](f)(f.InFlight(t.Context(), tenant)); running[gpt5] != want || len(running) > 1 {
+			t.Errorf("in flight of %q are %v", tenant, running)
+		}
 	}
 	if !must[bool](f)(f.Served(t.Context(), "chat")) || must[bool](f)(f.Served(t.Context(), "nope")) {
 		t.Error("Served knows not who serves")
