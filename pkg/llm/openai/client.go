@@ -2,12 +2,13 @@ package openai
 
 import (
 	"context"
+	"encoding/json"
 	"io"
 	"mime"
 	"net/http"
 
+	sdk "github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
-	"github.com/openai/openai-go/v3/responses"
 
 	"github.com/sluicedev/sluice/pkg/llm"
 )
@@ -23,26 +24,26 @@ type Config struct {
 	BaseURL string // such as https://api.openai.com/v1, which is the default
 	APIKey  string // sent as a bearer token; none is sent when empty
 
-	// HTTPClient replaces the package's own, which allows thousands of calls at once and follows no redirect.
-	HTTPClient *http.Client
+	// Transport replaces the package's own, which allows thousands of calls at once.
+	Transport http.RoundTripper
 }
 
 // Client makes calls to one provider with one credential. It is safe for concurrent use; nothing has to be closed.
 type Client struct {
-	responses responses.ResponseService
-	apiKey    string
+	api    sdk.Client // without its own constructor, which reads the environment
+	apiKey string
 }
 
 var _ llm.Provider = (*Client)(nil)
 
 // New returns a client. It touches neither the network nor the environment.
 func New(c Config) *Client {
-	if c.HTTPClient == nil {
-		c.HTTPClient = newHTTPClient()
+	if c.Transport == nil {
+		c.Transport = newTransport()
 	}
 	options := []option.RequestOption{
 		option.WithEnvironmentProduction(), // the SDK's own base URL, unless the next option replaces it
-		option.WithHTTPClient(c.HTTPClient),
+		option.WithHTTPClient(once{c.Transport}),
 		option.WithMaxRetries(0),
 		option.WithMiddleware(limitBody),
 	}
@@ -52,8 +53,15 @@ func New(c Config) *Client {
 	if c.APIKey != "" {
 		options = append(options, option.WithAPIKey(c.APIKey))
 	}
-	return &Client{responses: responses.NewResponseService(options...), apiKey: c.APIKey}
+	return &Client{api: sdk.Client{Options: options}, apiKey: c.APIKey}
 }
+
+// once sends a request as it is, and follows no redirect, for that would send the call a second time. What http.Client does
+// around that costs each call in flight 2 KiB.
+type once struct{ http.RoundTripper }
+
+// Do is what the SDK asks of a client.
+func (o once) Do(r *http.Request) (*http.Response, error) { return o.RoundTrip(r) }
 
 // Call implements llm.Provider.
 func (c *Client) Call(ctx context.Context, r llm.Request) (*llm.Response, error) {
@@ -85,14 +93,13 @@ func (c *Client) Call(ctx context.Context, r llm.Request) (*llm.Response, error)
 func (c *Client) send(ctx context.Context, id string, body []byte) (*http.Response, error) {
 	var res *http.Response
 	options := []option.RequestOption{
-		option.WithRequestBody("application/json", body),
 		option.WithResponseBodyInto(&res), // leaves the body of a 2xx unread
 		option.WithResponseInto(&res),     // set in spite of an error
 	}
 	if id != "" {
 		options = append(options, option.WithHeader("X-Client-Request-Id", id))
 	}
-	_, err := c.responses.New(ctx, responses.ResponseNewParams{}, options...)
+	err := c.api.Post(ctx, "responses", json.RawMessage(body), nil, options...)
 	return res, err
 }
 
