@@ -1,0 +1,58 @@
+import { limit } from './browser.js'
+import { createEventParser, type ServerEvent } from './events.js'
+import type { Send } from './request.js'
+
+/** What a stream tells while it lasts. */
+export interface StreamListener {
+  open(): void
+  /** It broke, and the browser opens it again by itself. */
+  lost(): void
+  event(event: ServerEvent): void
+}
+
+export interface StreamRequest {
+  path: string
+  lastEventId: string
+  signal: AbortSignal
+}
+
+/** Listens to one stream. Resolves when it is over, however that came about. */
+export type OpenStream = (request: StreamRequest, on: StreamListener) => Promise<void>
+
+/** The browser's own EventSource. It cannot send a token, but resumes by itself after a break. */
+export const nativeStream = (baseUrl: string): OpenStream => async ({ path, signal }, on) => {
+  const life = limit(signal)
+  const source = new EventSource(baseUrl + path)
+  const take = ({ lastEventId, data }: MessageEvent<string>) => on.event({ id: lastEventId, data })
+  source.onopen = () => on.open()
+  source.onerror = () => (source.readyState === EventSource.CLOSED ? life.abort() : on.lost())
+  for (const name of ['message', 'state', 'status']) source.addEventListener(name, take)
+  await life.over
+  source.close()
+}
+
+/** A server sends something at least every 15 s; after this long in silence a stream is dead. */
+const stallAfter = 45_000
+
+/** A stream by fetch, which can carry a token. */
+export const fetchStream = (send: Send): OpenStream => async ({ path, lastEventId, signal }, on) => {
+  const life = limit(signal, stallAfter)
+  try {
+    const headers = { Accept: 'text/event-stream', ...(lastEventId && { 'Last-Event-ID': lastEventId }) }
+    const { status, body } = await send(path, { headers, signal: life.signal })
+    if (status === 204 || !body) return
+    on.open()
+    const parse = createEventParser(on.event)
+    const text = new TextDecoder()
+    const reader = body.getReader()
+    void life.over.then(() => reader.cancel())
+    for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
+      life.within(stallAfter)
+      parse(text.decode(chunk.value, { stream: true }))
+    }
+  } catch {
+    // Why does not matter: whoever listens asks the plain resource next, which tells.
+  } finally {
+    life.abort()
+  }
+}

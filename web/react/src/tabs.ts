@@ -1,0 +1,47 @@
+import type { ServerEvent } from './events.js'
+import type { OpenStream } from './stream.js'
+
+const ask = 'ask'
+
+/**
+ * Shares each stream among the tabs of a browser, which has but six connections to a server over HTTP/1.1. The tab that
+ * holds the stream's lock listens to the server and passes on what it hears; the others wait for the lock and listen to
+ * that tab. When it goes, the next one opens a stream of its own. `scope` names the tabs that may share.
+ */
+export function shareAmongTabs(open: OpenStream, scope: string): OpenStream {
+  if (!globalThis.navigator?.locks || !globalThis.BroadcastChannel) return open
+  return async (request, on) => {
+    const name = `sluice ${scope} ${request.path}`
+    const channel = new BroadcastChannel(name)
+    let leads = false
+    let latest: ServerEvent | undefined
+
+    channel.onmessage = ({ data }: MessageEvent<ServerEvent | typeof ask>) => {
+      if (data === ask) {
+        if (leads && latest) channel.postMessage(latest)
+      } else if (!leads) {
+        on.open()
+        on.event(data)
+      }
+    }
+    const lead = () => {
+      leads = true
+      return open(request, {
+        ...on,
+        event(event) {
+          latest = event
+          channel.postMessage(event)
+          on.event(event)
+        },
+      })
+    }
+    channel.postMessage(ask)
+    try {
+      await navigator.locks.request(name, { signal: request.signal }, lead)
+    } catch {
+      // The wait for the lock was given up.
+    } finally {
+      channel.close()
+    }
+  }
+}

@@ -1,0 +1,23 @@
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  // One file for each entry, and one for what they share. Types are written by tsc.
+  build: {
+    target: 'es2022',
+    minify: false,
+    lib: { entry: { index: 'src/index.ts', client: 'src/client.ts' }, formats: ['es'] },
+    rolldownOptions: {
+      external: ['react', 'react/jsx-runtime'],
+      output: {
+        chunkFileNames: 'core.js',
+        banner: ({ name }) => (name === 'index' ? "'use client';" : ''),
+      },
+    },
+  },
+  test: {
+    environment: 'jsdom',
+    setupFiles: 'test/setup.ts',
+    restoreMocks: true,
+    unstubGlobals: true,
+  },
+})
