@@ -19,12 +19,18 @@ smoke: build ## Database and API alone: enqueue one job, show the queue, end
 	@bin/demo smoke
 
 .PHONY: test
-test: ## Every test: vet, all packages, then those with SQL once more on PostgreSQL 17 (from npm)
+test: ## Every test: vet, all packages, then those with SQL once more on PostgreSQL 17 (from npm), and the React package
 	go vet ./...
 	go test $(RACE) -parallel 8 ./...
 	cd bench && go vet ./... && go test -p 1 ./...
 	cd chaos && go vet ./... && go test ./...
 	SLUICE_TEST_POSTGRES=npm go test -count=1 $(DATABASE_PACKAGES:%=./%)
+	@$(MAKE) --no-print-directory web
+
+.PHONY: web
+web: ## The React package: check, test and build it, in a minute
+	@if command -v npm >/dev/null; then cd web/react && npm ci && npm run check && npm test && npm run build; \
+	else echo "web/react was not tested: there is no npm on this machine (Node 20 or newer brings it)" >&2; [ "$$CI" != true ]; fi
 
 .PHONY: chaos
 chaos: ## Faults for half an hour on a printed seed, under load; what must hold is checked after each
@@ -60,4 +66,4 @@ migrate: build ## Bring the database of DATABASE_URL to the newest schema
 
 .PHONY: clean
 clean: ## Remove what was built
-	rm -rf bin
+	rm -rf bin web/react/dist

@@ -1,13 +1,15 @@
 import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
+  // Whatever NODE_ENV says where it is built, a package never contains React's development runtime.
+  oxc: { jsx: { development: false } },
   // One file for each entry, and one for what they share. Types are written by tsc.
   build: {
     target: 'es2022',
     minify: false,
     lib: { entry: { index: 'src/index.ts', client: 'src/client.ts' }, formats: ['es'] },
     rolldownOptions: {
-      external: ['react', 'react/jsx-runtime'],
+      external: /^react(\/|$)/,
       output: {
         chunkFileNames: 'core.js',
         banner: ({ name }) => (name === 'index' ? "'use client';" : ''),
