@@ -17,6 +17,8 @@ export interface paths {
          * Enqueue a job
          * @description The job is durable when this answers. With an `Idempotency-Key` that was used before, the same request answers
          *     with the first job and `Idempotency-Replayed: true`; another request is refused with 422.
+         *
+         *     With `Prefer: wait=N` the answer waits for the job, N seconds at most: 200 and the job once it has ended, else 202.
          */
         post: operations["enqueue"];
         delete?: never;
@@ -78,6 +80,37 @@ export interface paths {
         };
         /** Get a job */
         get: operations["getJob"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/ai/jobs/{id}/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The job's id. */
+                id: components["parameters"]["JobID"];
+            };
+            cookie?: never;
+        };
+        /**
+         * Watch a job as server-sent events
+         * @description Tells the job as it is, then again whenever its state, its place in line or the reason why it waits has changed, and
+         *     ends when the job has. Each event is of type `state`, and its data is a `JobEvent`: the job without `payload`, and with a
+         *     `result` without `response`. Most changes come within a tenth of a second, all within two; states that last shorter
+         *     may be left out. A retry by hand of an ended job needs a stream of its own.
+         *
+         *     A client that comes back with the id of the last event that it saw in `Last-Event-ID` gets the job as it is now, or
+         *     nothing until it changes; once the job has ended and it has seen that, it gets 204, on which a browser's `EventSource`
+         *     stops. A comment comes every ten seconds. After half an hour, and when the process stops, the stream ends, and the
+         *     client should come back as `retry` says, which a browser does by itself.
+         */
+        get: operations["getJobEvents"];
         put?: never;
         post?: never;
         delete?: never;
@@ -164,9 +197,31 @@ export interface paths {
         };
         /**
          * The queue and every upstream
-         * @description At most 2 seconds old. The counts are the tenant's own; upstreams are shared by all.
+         * @description At most 2 seconds old. The counts are the tenant's own, `in_flight` among them unless the key has the scope `admin`; upstreams are shared by all.
          */
         get: operations["getStatus"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/ai/status/events": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Watch the queue and every upstream as server-sent events
+         * @description Tells what `GET /api/ai/status` does, and again when it has changed, at most once a second. Each event is of type
+         *     `status`. That only time has passed, in `oldest_queued_seconds` and `resets_at`, is no change. Comments, the end and
+         *     coming back are as for a job's events.
+         */
+        get: operations["getStatusEvents"];
         put?: never;
         post?: never;
         delete?: never;
@@ -192,7 +247,7 @@ export interface paths {
         put?: never;
         /**
          * Stop starting calls on an upstream
-         * @description Its jobs wait until it is resumed; calls in flight end by themselves. The change is audited.
+         * @description Its jobs wait until it is resumed, those of all tenants; calls in flight end by themselves. The change is audited.
          */
         post: operations["pauseUpstream"];
         delete?: never;
@@ -293,7 +348,7 @@ export interface paths {
         };
         /**
          * Prometheus metrics
-         * @description Numbers from the database are at most 2 seconds old; `sluice_database_up` is 0, and they are absent, while it does not answer.
+         * @description Of all tenants; on `SLUICE_ADMIN_ADDR` without a key. Numbers from the database are at most 2 seconds old; `sluice_database_up` is 0, and they are absent, while it does not answer.
          */
         get: operations["getMetrics"];
         put?: never;
@@ -524,6 +579,17 @@ export interface components {
             } | null;
             waiting: components["schemas"]["Waiting"];
         };
+        /** @description A job as its events tell it, without `payload`. */
+        JobEvent: components["schemas"]["JobSummary"] & {
+            /**
+             * @description Once done: `output_text` and `usage`, without `response`. Null also where the whole result is larger than
+             *     256 KiB: the job has it.
+             */
+            result: {
+                [key: string]: unknown;
+            } | null;
+            waiting: components["schemas"]["Waiting"];
+        };
         JobPage: {
             jobs: components["schemas"]["JobSummary"][];
             /** @description For the next page, which may be empty; null after the last one. */
@@ -664,7 +730,7 @@ export interface components {
              */
             openedAt: number | null;
         };
-        /** @description Of all tenants. */
+        /** @description Of all tenants to a key with the scope `admin` and without authentication; else of the key's tenant. */
         HealthQueue: {
             /** Format: int64 */
             queued: number;
@@ -766,9 +832,49 @@ export interface components {
                 "application/problem+json": components["schemas"]["Problem"];
             };
         };
-        /** @description A browser sent this from a web page of an origin that is not allowed. */
+        /** @description There is no API key, or it is not a good one; nothing was done. The same for a key that is forged and one that never was. */
+        Unauthorized: {
+            headers: {
+                "WWW-Authenticate": components["headers"]["WWWAuthenticate"];
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "type": "urn:sluice:problem:unauthorized",
+                 *       "title": "A good API key is needed",
+                 *       "status": 401,
+                 *       "detail": "the key is not known",
+                 *       "request_id": "0199f0c1-7f5d-7c55-8f6e-3f1d6f0a2b11"
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The key lacks the scope, which `detail` names, or a browser sent this from a web page of an origin that is not allowed. */
         Forbidden: {
             headers: {
+                [name: string]: unknown;
+            };
+            content: {
+                /**
+                 * @example {
+                 *       "type": "urn:sluice:problem:insufficient_scope",
+                 *       "title": "The key may not do this",
+                 *       "status": 403,
+                 *       "detail": "this needs a key with the scope operate",
+                 *       "request_id": "0199f0c1-7f5d-7c55-8f6e-3f1d6f0a2b11"
+                 *     }
+                 */
+                "application/problem+json": components["schemas"]["Problem"];
+            };
+        };
+        /** @description The key made more requests than `SLUICE_RATE_LIMIT` allows it in a second, of one API process; nothing was done. Off by default. */
+        RateLimited: {
+            headers: {
+                "Retry-After": components["headers"]["RetryAfter"];
+                "RateLimit-Policy": components["headers"]["RateLimitPolicy"];
+                RateLimit: components["headers"]["RateLimit"];
                 [name: string]: unknown;
             };
             content: {
@@ -835,6 +941,9 @@ export interface components {
          *     count is the database's, at most a second old, plus what this process stored since; of several processes each
          *     may go over the cap by what the others stored within that second. `enqueue_job()` and retries by hand are not
          *     held to it. `Retry-After` is a fixed guess.
+         *
+         *     Or the key made more requests than `SLUICE_RATE_LIMIT` allows it: `type` tells them apart
+         *     (`urn:sluice:problem:queue_full`, `urn:sluice:problem:rate_limited`).
          */
         QueueFull: {
             headers: {
@@ -872,11 +981,41 @@ export interface components {
          * @example order-1207
          */
         IdempotencyKey: string;
+        /**
+         * @description RFC 7240. `wait=N`: wait for the job to end, N seconds at most, 0 to 60; more is taken for 60. Whether it was heeded
+         *     `Preference-Applied` tells: it is not while a thousand others wait at the same process. Other preferences, and a wait
+         *     that is no number, are ignored.
+         * @example wait=20
+         */
+        Prefer: string;
+        /** @description The id of the last event that the client saw. One that is unknown is as good as none. */
+        LastEventID: string;
     };
     requestBodies: never;
     headers: {
+        /** @description The job's address. */
+        Location: string;
+        /** @description Present, and `true`, where the key was used before. */
+        IdempotencyReplayed: "true";
+        /** @description Present where `Prefer` asked to wait and that was heeded. */
+        PreferenceApplied: string;
         /** @description Seconds to wait before the next try. */
         RetryAfter: number;
+        /**
+         * @description As in RFC 6750.
+         * @example Bearer realm="sluice", error="invalid_token"
+         */
+        WWWAuthenticate: string;
+        /**
+         * @description How many requests (`q`) a key may make in how many seconds (`w`), of one API process.
+         * @example "key";q=100;w=1
+         */
+        RateLimitPolicy: string;
+        /**
+         * @description How many of them are left (`r`), and the seconds until all are back (`t`).
+         * @example "key";r=42;t=1
+         */
+        RateLimit: string;
     };
     pathItems: never;
 }
@@ -891,6 +1030,13 @@ export interface operations {
                  * @example order-1207
                  */
                 "Idempotency-Key"?: components["parameters"]["IdempotencyKey"];
+                /**
+                 * @description RFC 7240. `wait=N`: wait for the job to end, N seconds at most, 0 to 60; more is taken for 60. Whether it was heeded
+                 *     `Preference-Applied` tells: it is not while a thousand others wait at the same process. Other preferences, and a wait
+                 *     that is no number, are ignored.
+                 * @example wait=20
+                 */
+                Prefer?: components["parameters"]["Prefer"];
             };
             path?: never;
             cookie?: never;
@@ -917,13 +1063,24 @@ export interface operations {
             };
         };
         responses: {
+            /** @description The job is kept, and ended within the time that `Prefer` asked to wait. */
+            200: {
+                headers: {
+                    Location: components["headers"]["Location"];
+                    "Idempotency-Replayed": components["headers"]["IdempotencyReplayed"];
+                    "Preference-Applied": components["headers"]["PreferenceApplied"];
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Job"];
+                };
+            };
             /** @description The job is kept. */
             202: {
                 headers: {
-                    /** @description The job's address. */
-                    Location?: string;
-                    /** @description Present, and `true`, where the key was used before. */
-                    "Idempotency-Replayed"?: "true";
+                    Location: components["headers"]["Location"];
+                    "Idempotency-Replayed": components["headers"]["IdempotencyReplayed"];
+                    "Preference-Applied": components["headers"]["PreferenceApplied"];
                     [name: string]: unknown;
                 };
                 content: {
@@ -931,6 +1088,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
@@ -987,6 +1145,7 @@ export interface operations {
                 };
             };
             400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
@@ -1024,7 +1183,10 @@ export interface operations {
                 };
             };
             400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["RateLimited"];
             503: components["responses"]["Unavailable"];
             default: components["responses"]["Problem"];
         };
@@ -1043,8 +1205,52 @@ export interface operations {
         responses: {
             200: components["responses"]["Job"];
             400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["RateLimited"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    getJobEvents: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The id of the last event that the client saw. One that is unknown is as good as none. */
+                "Last-Event-ID"?: components["parameters"]["LastEventID"];
+            };
+            path: {
+                /** @description The job's id. */
+                id: components["parameters"]["JobID"];
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The stream. The schema is that of each event's data. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["JobEvent"];
+                };
+            };
+            /** @description The job has ended, and the client has seen it. */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            404: components["responses"]["NotFound"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["RateLimited"];
             503: components["responses"]["Unavailable"];
             default: components["responses"]["Problem"];
         };
@@ -1071,8 +1277,11 @@ export interface operations {
                 };
             };
             400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["RateLimited"];
             503: components["responses"]["Unavailable"];
             default: components["responses"]["Problem"];
         };
@@ -1091,10 +1300,12 @@ export interface operations {
         responses: {
             200: components["responses"]["Job"];
             400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
             415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["RateLimited"];
             503: components["responses"]["Unavailable"];
             default: components["responses"]["Problem"];
         };
@@ -1113,10 +1324,12 @@ export interface operations {
         responses: {
             200: components["responses"]["Job"];
             400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             409: components["responses"]["Conflict"];
             415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["RateLimited"];
             503: components["responses"]["Unavailable"];
             default: components["responses"]["Problem"];
         };
@@ -1140,7 +1353,40 @@ export interface operations {
                 };
             };
             400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["RateLimited"];
+            503: components["responses"]["Unavailable"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    getStatusEvents: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description The id of the last event that the client saw. One that is unknown is as good as none. */
+                "Last-Event-ID"?: components["parameters"]["LastEventID"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The stream. The schema is that of each event's data. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": components["schemas"]["Status"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["RateLimited"];
             503: components["responses"]["Unavailable"];
             default: components["responses"]["Problem"];
         };
@@ -1162,9 +1408,11 @@ export interface operations {
         responses: {
             200: components["responses"]["Upstream"];
             400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["RateLimited"];
             503: components["responses"]["Unavailable"];
             default: components["responses"]["Problem"];
         };
@@ -1186,9 +1434,11 @@ export interface operations {
         responses: {
             200: components["responses"]["Upstream"];
             400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
             403: components["responses"]["Forbidden"];
             404: components["responses"]["NotFound"];
             415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["RateLimited"];
             503: components["responses"]["Unavailable"];
             default: components["responses"]["Problem"];
         };
@@ -1212,7 +1462,10 @@ export interface operations {
                 };
             };
             400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["RateLimited"];
             /** @description The database does not answer. */
             503: {
                 headers: {
@@ -1276,7 +1529,11 @@ export interface operations {
                 };
             };
             400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
             415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["RateLimited"];
+            503: components["responses"]["Unavailable"];
             default: components["responses"]["Problem"];
         };
     };

@@ -17,7 +17,9 @@ export async function submit(request: Request, body: EnqueueRequest, options: En
   const { idempotencyKey = randomKey(), signal } = options
   for (let tries = 1; ; tries++) {
     try {
-      return await request('post', '/api/ai/enqueue', { body, signal, headers: { 'Idempotency-Key': idempotencyKey } })
+      const headers = { 'Idempotency-Key': idempotencyKey }
+      // Nobody asked to wait for the end, so the answer is that the job is kept, not the job.
+      return (await request('post', '/api/ai/enqueue', { body, signal, headers })) as EnqueueResponse
     } catch (error) {
       const { transient, retryAfter = 0 } = error as SluiceError
       if (!transient || tries === maxTries || signal?.aborted) throw error
