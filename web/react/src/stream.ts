@@ -45,8 +45,10 @@ export const fetchStream = (send: Send): OpenStream => async ({ path, lastEventI
     const parse = createEventParser(on.event)
     const text = new TextDecoder()
     const reader = body.getReader()
-    void life.over.then(() => reader.cancel())
-    for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
+    while (!life.signal.aborted) {
+      // An abort does not end every read: in Node, one was seen to wait for ever after the server had ended the stream.
+      const chunk = await Promise.race([reader.read(), life.over])
+      if (!chunk || chunk.done) break
       life.within(stallAfter)
       parse(text.decode(chunk.value, { stream: true }))
     }

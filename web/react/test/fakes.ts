@@ -98,16 +98,20 @@ export function fakeServer() {
 /** A text/event-stream that a test writes. */
 export function fakeBody() {
   let write!: ReadableStreamDefaultController<Uint8Array>
-  let cancelled = false
-  const stream = new ReadableStream<Uint8Array>({
-    start: (controller) => void (write = controller),
-    cancel: () => void (cancelled = true),
-  })
+  let aborted = false
+  const stream = new ReadableStream<Uint8Array>({ start: (controller) => void (write = controller) })
   return {
-    response: () => new Response(stream, { headers: { 'Content-Type': 'text/event-stream' } }),
+    /** As of a real fetch: reading fails once the request's signal has aborted. */
+    response({ signal }: Pick<Recorded, 'signal'>) {
+      signal?.addEventListener('abort', () => {
+        aborted = true
+        write.error(signal.reason)
+      })
+      return new Response(stream, { headers: { 'Content-Type': 'text/event-stream' } })
+    },
     tell: (data: unknown, id = '1') => write.enqueue(new TextEncoder().encode(`id: ${id}\nevent: state\ndata: ${JSON.stringify(data)}\n\n`)),
     end: () => write.close(),
-    wasCancelled: () => cancelled,
+    wasAborted: () => aborted,
   }
 }
 
