@@ -73,7 +73,8 @@ with gate as materialized (
         deadline_at = now() + t.timeout + $6
     from unnest($4::text[], $5::interval[]) as t(type, timeout)
     where j.id = any (array(select job_id from picked)) and j.state = 'queued' and j.type = t.type
-    returning j.*
+    returning j.id, j.tenant, j.type, j.payload, j.attempts, j.max_attempts, j.lease, j.worker, j.upstream, j.held_at,
+        j.started_at, j.deadline_at, j.priority, j.seq
 ), attempt as (
     insert into attempts (job_id, number, worker, upstream, started_at)
     select id, lease, worker, upstream, started_at from job
