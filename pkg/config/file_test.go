@@ -317,6 +317,7 @@ func TestMistakesOfTheFile(t *testing.T) {
 		{"a key in a URL", "upstreams: {a: {base_url: 'http://localhost/v1?key=topsecret'}}\n", "upstreams.a.base_url: is"},
 		{"a tenant with nothing", "webhooks: {acme: {}}\n", "webhooks.acme: must have a url"},
 		{"a webhook's URL", "webhooks: {acme: {url: 'acme.example'}}\n", `webhooks.acme.url: is "acme.example", must be an absolute`},
+		{"a webhook's URL without end", "webhooks: {acme: {url: 'http://a.example/" + strings.Repeat("x", 2032) + "'}}\n", "of at most 2048 characters"},
 		{"a secret as a name", "webhooks: {acme: {secret_env: whsec_topsecret}}\n", "webhooks.acme.secret_env: must be the name"},
 		{"a key as a name", "upstreams: {openai: {base_url: 'http://localhost/v1', api_key_env: sk-topsecret}}\n", "upstreams.openai.api_key_env: must be the name"},
 	} {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -520,4 +521,29 @@ func TestTheBodyIsThatOfTheContract(t *testing.T) {
 			t.Errorf("nobody knows of %v", data)
 		}
 	}
+}
+
+// Every statement of docs/webhooks.md runs.
+func TestTheStatementsOfTheDocsRun(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	page, err := os.ReadFile("../../docs/webhooks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	statements := regexp.MustCompile("(?s)```sql\n(.*?)```").FindAllSubmatch(page, -1)
+	statements = append(statements, regexp.MustCompile("`(update [^`]*id = ')...'`").FindAllSubmatch(page, -1)...)
+	if len(statements) != 3 {
+		t.Fatalf("%d statements; want 3", len(statements))
+	}
+	id := f.owe(1, "acme", "https://a.example/")
+	f.exec(`update webhook_deliveries set due_at = null, failed_at = now(), attempts = 12`)
+	for _, s := range statements {
+		sql := string(s[1])
+		if strings.HasPrefix(sql, "update") {
+			sql += id.String() + "'"
+		}
+		f.exec(sql)
+	}
+	f.wantRow(id, "open after 0, none: ")
 }
