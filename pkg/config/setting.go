@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/sluicedev/sluice/pkg/jobtype"
 )
@@ -244,7 +245,7 @@ const (
 )
 
 func isWebhookSecret(s string) bool {
-	secrets := strings.FieldsFunc(s, func(r rune) bool { return r == ' ' || r == ',' })
+	secrets := strings.FieldsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || r == ',' })
 	return len(secrets) >= 1 && len(secrets) <= 5 && !slices.ContainsFunc(secrets, func(secret string) bool {
 		encoded, ok := strings.CutPrefix(secret, "whsec_")
 		raw, err := base64.StdEncoding.DecodeString(encoded)

@@ -76,9 +76,7 @@ func (d *Deliverer) Owed() {
 // Run delivers until ctx ends, and then lets the calls in flight end. Without any key it only deletes old rows.
 func (d *Deliverer) Run(ctx context.Context) {
 	defer d.client.CloseIdleConnections()
-	if len(d.cfg.Keys) == 0 {
-		d.cfg.Log.Info("no webhooks are sent from here, because there is no secret to sign them with: see SLUICE_WEBHOOK_SECRET")
-	}
+	d.announce()
 	poll, again := time.NewTicker(pollEvery), time.NewTimer(0)
 	defer poll.Stop()
 	defer again.Stop()
@@ -101,6 +99,16 @@ func (d *Deliverer) Run(ctx context.Context) {
 			d.cfg.Log.Warn("webhooks wait", "error", err)
 			again.Reset(recordPause)
 		}
+	}
+}
+
+// announce says what is not sent.
+func (d *Deliverer) announce() {
+	switch {
+	case len(d.cfg.Keys) == 0:
+		d.cfg.Log.Info("no webhooks are sent from here, because there is no secret to sign them with: see SLUICE_WEBHOOK_SECRET")
+	case len(d.cfg.Hosts) == 0:
+		d.cfg.Log.Info("webhooks go to the tenants' endpoints alone, because no host of a callback_url is allowed: see SLUICE_WEBHOOK_HOSTS")
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"os/exec"
@@ -163,6 +164,23 @@ func TestWithoutAnySecretNothingIsTouched(t *testing.T) {
 		}
 	}
 	f.wantRow(id, "open after 0, none: ")
+}
+
+func TestAStartSaysWhatIsNotSent(t *testing.T) {
+	t.Parallel()
+	keys := map[string][]Key{"": keysOf(t, secretOf("all"))}
+	for want, cfg := range map[string]Config{
+		"SLUICE_WEBHOOK_SECRET": {Hosts: []string{"*"}},
+		"SLUICE_WEBHOOK_HOSTS":  {Keys: keys},
+		"":                      {Keys: keys, Hosts: []string{"*"}},
+	} {
+		var said bytes.Buffer
+		cfg.Log = slog.New(slog.NewTextHandler(&said, nil))
+		New(nil, cfg).announce()
+		if !strings.Contains(said.String(), want) || (want == "") != (said.Len() == 0) {
+			t.Errorf("said %q; want %q", &said, want)
+		}
+	}
 }
 
 func TestRetries(t *testing.T) {

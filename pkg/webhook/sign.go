@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 const (
@@ -26,11 +27,11 @@ func (Key) String() string { return "[secret]" }
 // GoString keeps %#v from showing it.
 func (Key) GoString() string { return "[secret]" }
 
-// ParseKeys reads secrets (whsec_ and base64), separated by spaces or commas. Each signs, so that a receiver that knows only
+// ParseKeys reads secrets (whsec_ and base64), separated by space or commas. Each signs, so that a receiver that knows only
 // one of them, the old or the new, is content.
 func ParseKeys(secrets string) ([]Key, error) {
 	var keys []Key
-	for _, secret := range strings.FieldsFunc(secrets, func(r rune) bool { return r == ' ' || r == ',' }) {
+	for _, secret := range strings.FieldsFunc(secrets, func(r rune) bool { return unicode.IsSpace(r) || r == ',' }) {
 		encoded, ok := strings.CutPrefix(secret, secretPrefix)
 		raw, err := base64.StdEncoding.DecodeString(encoded)
 		if !ok || err != nil || len(raw) < minKey || len(raw) > maxKey {

@@ -38,7 +38,7 @@ func TestEveryKeySigns(t *testing.T) {
 	t.Parallel()
 	at, body := time.Unix(1, 0), []byte("x")
 	one, other := keysOf(t, secretOf("old")), keysOf(t, secretOf("new"))
-	both, err := ParseKeys(secretOf("old") + ", " + secretOf("new"))
+	both, err := ParseKeys(secretOf("old") + ",\n" + secretOf("new"))
 	if err != nil {
 		t.Fatal(err)
 	}
