@@ -4,7 +4,7 @@
 RACE := $(if $(filter 1,$(shell go env CGO_ENABLED)),-race)
 
 # The packages whose statements a newer PostgreSQL could take otherwise: they are tested on 17 as well.
-DATABASE_PACKAGES := $(wildcard pkg/pg pkg/pg/local pkg/queue pkg/upstream pkg/key)
+DATABASE_PACKAGES := $(wildcard pkg/pg pkg/pg/local pkg/queue pkg/upstream pkg/key pkg/webhook)
 
 .PHONY: help
 help: ## This list

@@ -39,11 +39,11 @@ var allowed = map[string][]string{
 
 	"pkg/queue":    {"pkg/jobtype", "pkg/pg", "pkg/strictjson"},
 	"pkg/upstream": {"pkg/breaker", "pkg/pg", "pkg/quota"},
-	"pkg/webhook":  {"pkg/pg"},
+	"pkg/webhook":  {"pkg/pg", "pkg/retry"},
 	"pkg/key":      {"pkg/pg"},
 
-	"pkg/worker": {"pkg/breaker", "pkg/jobtype", "pkg/llm", "pkg/pg", "pkg/quota", "pkg/queue", "pkg/retry", "pkg/upstream", "pkg/webhook"},
-	"pkg/api":    {"pkg/jobtype", "pkg/key", "pkg/pg", "pkg/queue", "pkg/strictjson", "pkg/upstream"},
+	"pkg/worker": {"pkg/breaker", "pkg/jobtype", "pkg/llm", "pkg/pg", "pkg/quota", "pkg/queue", "pkg/retry", "pkg/upstream"},
+	"pkg/api":    {"pkg/jobtype", "pkg/key", "pkg/pg", "pkg/queue", "pkg/strictjson", "pkg/upstream", "pkg/webhook"},
 
 	"pkg/protocol": {}, // a model, in tests alone
 

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime/debug"
+	"sync"
 	"syscall"
 
 	"github.com/sluicedev/sluice/pkg/breaker"
@@ -21,6 +22,7 @@ import (
 	"github.com/sluicedev/sluice/pkg/pg"
 	"github.com/sluicedev/sluice/pkg/queue"
 	"github.com/sluicedev/sluice/pkg/upstream"
+	"github.com/sluicedev/sluice/pkg/webhook"
 	"github.com/sluicedev/sluice/pkg/worker"
 )
 
@@ -78,6 +80,14 @@ func run(ctx context.Context, args, environ []string, out io.Writer) error {
 		return err
 	}
 
+	if err := webhook.Sync(ctx, db, cfg.TypesVersion, endpoints(cfg)); err != nil {
+		return err
+	}
+	hooks, err := newDeliverer(db, cfg, log)
+	if err != nil {
+		return err
+	}
+
 	rules := breaker.DefaultRules
 	rules.HoldFor = cfg.HoldProbeInterval
 	stopAdmin, err := serveAdmin(cfg.AdminAddr, db, log)
@@ -85,9 +95,14 @@ func run(ctx context.Context, args, environ []string, out io.Writer) error {
 		return err
 	}
 	defer stopAdmin()
+	var delivering sync.WaitGroup
+	defer delivering.Wait() // for calls in flight
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	delivering.Go(func() { hooks.Run(ctx) })
 	return worker.New(db, pulse, upstream.New(db).WithRules(rules), worker.Config{
 		Types: cfg.Types, Providers: providers(cfg), Concurrency: cfg.Concurrency, DeathAfter: cfg.DeathAfter,
-		DrainLimit: cfg.DrainLimit, Share: cfg.UpstreamShare, ListenURL: cfg.DirectDatabaseURL.Reveal(), Log: log,
+		DrainLimit: cfg.DrainLimit, Share: cfg.UpstreamShare, ListenURL: cfg.DirectDatabaseURL.Reveal(), Owed: hooks.Owed, Log: log,
 	}).Run(ctx)
 }
 

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/sluicedev/sluice/pkg/webhook"
 )
 
 // callbackFault says what is wrong with a callback_url; "": nothing. It looks at what is written alone: the addresses
@@ -42,17 +44,6 @@ func validPort(port string) bool {
 	return err == nil && n > 0
 }
 
-// closed are the networks that netip has no word for: this host, shared address space, protocol assignments,
-// benchmarking, what is reserved with broadcast, and old site-local addresses.
-var closed = []netip.Prefix{
-	netip.MustParsePrefix("0.0.0.0/8"),
-	netip.MustParsePrefix("100.64.0.0/10"),
-	netip.MustParsePrefix("192.0.0.0/24"),
-	netip.MustParsePrefix("198.18.0.0/15"),
-	netip.MustParsePrefix("240.0.0.0/4"),
-	netip.MustParsePrefix("fec0::/10"),
-}
-
 // publicAddr tells whether host is a name, or a literal address that is not closed to us.
 func publicAddr(host string) bool {
 	addr, err := netip.ParseAddr(host)
@@ -63,33 +54,7 @@ func publicAddr(host string) bool {
 		}
 		addr = v4
 	}
-	addr = carried(addr.WithZone("").Unmap())
-	for _, p := range closed {
-		if p.Contains(addr) {
-			return false
-		}
-	}
-	return addr.IsGlobalUnicast() && !addr.IsPrivate()
-}
-
-// embedded are the IPv6 networks whose addresses carry an IPv4 one, and the byte at which it begins: NAT64 (RFC 6052 and
-// 8215), 6to4 (RFC 3056), and the old IPv4-compatible form.
-var embedded = map[netip.Prefix]int{
-	netip.MustParsePrefix("64:ff9b::/96"):   12,
-	netip.MustParsePrefix("64:ff9b:1::/48"): 12,
-	netip.MustParsePrefix("2002::/16"):      2,
-	netip.MustParsePrefix("::/96"):          12,
-}
-
-// carried gives the IPv4 address that an IPv6 one stands for, or the address itself.
-func carried(addr netip.Addr) netip.Addr {
-	for p, at := range embedded {
-		if addr.Is6() && p.Contains(addr) {
-			b := addr.As16()
-			return netip.AddrFrom4([4]byte(b[at : at+4]))
-		}
-	}
-	return addr
+	return webhook.Public(addr)
 }
 
 // endsInNumber tells whether a host that is no address ends like one. No public name does.

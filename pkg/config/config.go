@@ -18,8 +18,9 @@ type Shared struct {
 	// TypesVersion is the file's "version", 0 where it has none: of two processes
 	// with different types, the higher version's are stored.
 	TypesVersion int64
-	Upstreams    map[string]Upstream // by configured name
-	AdminAddr    string              // host:port, "" is off
+	Upstreams    map[string]Upstream       // by configured name
+	Webhooks     map[string]TenantWebhooks // by tenant
+	AdminAddr    string                    // host:port, "" is off
 }
 
 // Upstream is a configured upstream: a provider and a credential.
@@ -29,6 +30,13 @@ type Upstream struct {
 	BaseURL   string // "" is the SDK's own
 	APIKeyEnv string // the name of the variable that holds the key, "" where none does
 	APIKey    Secret // resolved for workers alone
+}
+
+// TenantWebhooks is where and with what a tenant is told that its jobs have ended.
+type TenantWebhooks struct {
+	URL       string // "" is none: only where a job names its own
+	SecretEnv string // the name of the variable that holds the secrets, "" where none does
+	Secrets   Secret // resolved for workers alone; "": everybody's
 }
 
 // Values of SLUICE_AUTH.
@@ -56,6 +64,9 @@ type WorkerConfig struct {
 	DrainLimit        time.Duration // of a stop
 	HoldProbeInterval time.Duration // of upstreams that are held
 	UpstreamShare     float64       // of the slots, for one upstream; 0: decide by their number
+	WebhookSecrets    Secret        // of tenants without their own; "": there is none
+	WebhookHosts      []string      // that jobs may name
+	WebhookNetworks   []string      // inside the network that may be reached
 }
 
 // API reads the API's configuration. The error is an *Error with all mistakes.
@@ -83,6 +94,7 @@ func Worker(env Env) (WorkerConfig, error) {
 	shared, own := r.everyone()
 	own.worker.Shared = shared
 	r.keys(shared)
+	r.webhookSecrets(shared, own.worker.WebhookSecrets)
 	return own.worker, r.wrong.err()
 }
 
@@ -116,6 +128,8 @@ func (r *reader) everyone() (Shared, own) {
 		worker: WorkerConfig{
 			Concurrency: concurrency.read(r), DeathAfter: deathAfter.read(r), DrainLimit: drainLimit.read(r),
 			HoldProbeInterval: holdProbeInterval.read(r), UpstreamShare: upstreamShare.read(r),
+			WebhookHosts: webhookHosts.read(r), WebhookNetworks: webhookNetworks.read(r),
+			WebhookSecrets: webhookSecret.read(r),
 		},
 	}
 	r.file(&shared)
@@ -147,6 +161,26 @@ func (r *reader) keys(shared Shared) {
 		}
 		u.APIKey = r.key(u, used[name])
 		shared.Upstreams[name] = u
+	}
+}
+
+// webhookSecrets resolves the tenants' own. An endpoint that nothing could be signed for is a mistake.
+func (r *reader) webhookSecrets(shared Shared, fallback Secret) {
+	for _, tenant := range slices.Sorted(maps.Keys(shared.Webhooks)) {
+		w := shared.Webhooks[tenant]
+		switch {
+		case w.SecretEnv == "" && fallback == "" && w.URL != "":
+			r.wrong.add("webhooks."+tenant+".secret_env", "is not set, and neither is %s: nothing is sent unsigned", webhookSecret.Name)
+		case w.SecretEnv == "":
+		case !r.anySet(w.SecretEnv, w.SecretEnv+fileSuffix):
+			r.wrong.add(w.SecretEnv, "is not set, but signs the webhooks of the tenant %s: set it to %s, or %s to a file that holds them",
+				tenant, allowedWebhookSecret, w.SecretEnv+fileSuffix)
+		default:
+			setting := webhookSecret
+			setting.Name = w.SecretEnv
+			w.Secrets = setting.read(r)
+			shared.Webhooks[tenant] = w
+		}
 	}
 }
 

@@ -18,6 +18,8 @@ import (
 const (
 	database = "postgres://user:hunter2@localhost:5432/sluice?search_path=jobs"
 	key      = "sk-topsecret"
+	secretA  = "whsec_dG9wc2VjcmV0LXRvcHNlY3JldC10b3BB"
+	secretB  = "whsec_dG9wc2VjcmV0LXRvcHNlY3JldC10b3BC"
 )
 
 // with returns the least that both processes need, and more.
@@ -54,7 +56,7 @@ func mistakes(t *testing.T, err error) []string {
 	if !errors.As(err, &e) {
 		t.Fatalf("%v is no *config.Error", err)
 	}
-	for _, secret := range []string{"hunter2", "topsecret"} {
+	for _, secret := range []string{"hunter2", "topsecret", "dG9wc2VjcmV0"} {
 		if strings.Contains(err.Error(), secret) {
 			t.Errorf("a secret is shown: %v", err)
 		}
@@ -113,7 +115,7 @@ func TestDefaultsOfAWorker(t *testing.T) {
 		t.Fatal(err)
 	}
 	if cfg.Concurrency != 100 || cfg.DeathAfter != 30*time.Second || cfg.DrainLimit != 25*time.Second ||
-		cfg.HoldProbeInterval != 2*time.Minute || cfg.UpstreamShare != 0 {
+		cfg.HoldProbeInterval != 2*time.Minute || cfg.UpstreamShare != 0 || cfg.WebhookSecrets != "" || cfg.WebhookHosts != nil || cfg.WebhookNetworks != nil {
 		t.Errorf("%+v", cfg)
 	}
 	want := config.Upstream{Name: "openai", Kind: "openai", APIKeyEnv: "OPENAI_API_KEY", APIKey: key}
@@ -137,12 +139,15 @@ func TestValuesThatAreSet(t *testing.T) {
 		t.Errorf("model %s", typ.Model)
 	}
 	worker, err := config.Worker(with("SLUICE_CONCURRENCY", "10000", "SLUICE_DEATH_AFTER", "3s", "SLUICE_DRAIN_LIMIT", "0s",
-		"SLUICE_HOLD_PROBE_INTERVAL", "1s", "SLUICE_UPSTREAM_SHARE", "0.25", "OPENAI_BASE_URL", "http://127.0.0.1:9/v1"))
+		"SLUICE_HOLD_PROBE_INTERVAL", "1s", "SLUICE_UPSTREAM_SHARE", "0.25",
+		"SLUICE_WEBHOOK_SECRET", secretA+", "+secretB, "SLUICE_WEBHOOK_HOSTS", "*.example.com, [::1]:8080,*:8443", "SLUICE_WEBHOOK_NETWORKS", "10.1.0.0/16, fd00::/8",
+		"OPENAI_BASE_URL", "http://127.0.0.1:9/v1"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if worker.Concurrency != 10_000 || worker.DeathAfter != 3*time.Second || worker.DrainLimit != 0 || worker.HoldProbeInterval != time.Second ||
-		worker.UpstreamShare != 0.25 || worker.Upstreams["openai"].BaseURL != "http://127.0.0.1:9/v1" {
+		worker.UpstreamShare != 0.25 || worker.WebhookSecrets.Reveal() != secretA+", "+secretB ||
+		!slices.Equal(worker.WebhookHosts, []string{"*.example.com", "[::1]:8080", "*:8443"}) || !slices.Equal(worker.WebhookNetworks, []string{"10.1.0.0/16", "fd00::/8"}) || worker.Upstreams["openai"].BaseURL != "http://127.0.0.1:9/v1" {
 		t.Errorf("%+v", worker)
 	}
 }
@@ -178,6 +183,10 @@ func TestMistakesOfAValue(t *testing.T) {
 		{"SLUICE_HOLD_PROBE_INTERVAL", "25h", "1s to 24h"},
 		{"SLUICE_UPSTREAM_SHARE", "1.5", "0.01 to 1, or 0"},
 		{"SLUICE_UPSTREAM_SHARE", "NaN", "0.01 to 1, or 0"},
+		{"SLUICE_WEBHOOK_HOSTS", "https://hooks.example.com", "names, *.names or *"},
+		{"SLUICE_WEBHOOK_HOSTS", "hooks.example.com:0", "with a port"},
+		{"SLUICE_WEBHOOK_HOSTS", "hooks.*.com", "names"},
+		{"SLUICE_WEBHOOK_NETWORKS", "10.0.0.1", "networks such as"},
 		{"SLUICE_CONFIG", "/does/not/exist.yaml", "no such file"},
 		{"OPENAI_MODEL", "gpt 5", "a model's name"},
 	} {

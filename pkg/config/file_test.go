@@ -2,6 +2,7 @@ package config_test
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -227,6 +228,44 @@ func TestTheAPIResolvesNoKeys(t *testing.T) {
 	}
 }
 
+func TestWebhooksOfTenants(t *testing.T) {
+	t.Parallel()
+	const yaml = "webhooks:\n  acme: {url: 'https://acme.example/hook?a=b', secret_env: SLUICE_ACME_SECRET}\n  globex: {url: 'http://globex.example:8080/'}\n  initech: {secret_env: INITECH}\n"
+	cfg := mustLoad(t, yaml, "SLUICE_WEBHOOK_SECRET", secretA, "SLUICE_ACME_SECRET", secretB, "INITECH_FILE", write(t, "s", secretB+" "+secretA+"\n"))
+	want := map[string]config.TenantWebhooks{
+		"acme":    {URL: "https://acme.example/hook?a=b", SecretEnv: "SLUICE_ACME_SECRET", Secrets: secretB},
+		"globex":  {URL: "http://globex.example:8080/"},
+		"initech": {SecretEnv: "INITECH", Secrets: secretB + " " + secretA},
+	}
+	if !maps.Equal(cfg.Webhooks, want) {
+		t.Errorf("webhooks %+v", cfg.Webhooks)
+	}
+	_, err := load(t, "webhooks: {globex: {url: 'http://globex.example/'}}\n")
+	wantMistake(t, err, "webhooks.globex.secret_env: is not set, and neither is SLUICE_WEBHOOK_SECRET")
+	_, err = load(t, "webhooks: {acme: {secret_env: ACME, secret: x}}\n", "ACME", secretA)
+	wantMistake(t, err, "webhooks.acme.secret: is not a key here; the keys are url, secret_env")
+	_, err = load(t, "webhooks: {acme: {secret_env: ACME}}\n")
+	wantMistake(t, err, "ACME: is not set", "the tenant acme", "ACME_FILE")
+	_, err = load(t, "webhooks: {acme: {secret_env: ACME}}\n", "ACME", "whsec_dG9wc2VjcmV0")
+	wantMistake(t, err, "ACME: must be 1 to 5 secrets")
+	api, err := config.API(with("SLUICE_CONFIG", write(t, "sluice.yaml", yaml)))
+	if err != nil || api.Webhooks["acme"].Secrets != "" {
+		t.Errorf("the API resolved a secret, or not: %v", err)
+	}
+}
+
+func TestSecretsOfWebhooks(t *testing.T) {
+	t.Parallel()
+	for _, wrong := range []string{"dG9wc2VjcmV0LXRvcHNlY3JldC1B", "whsec_", "whsec_dG9wc2VjcmV0", "whsec_dG9wc2VjcmV0=!", secretA + " x",
+		",", strings.Repeat(secretA+" ", 6), "whsec_" + strings.Repeat("dG9wc2VjcmV0", 8)} {
+		_, err := load(t, "", "SLUICE_WEBHOOK_SECRET", wrong)
+		wantMistake(t, err, "SLUICE_WEBHOOK_SECRET: must be 1 to 5 secrets")
+	}
+	if got := mustLoad(t, "", "SLUICE_WEBHOOK_SECRET", strings.Repeat(secretA+" ", 5)).WebhookSecrets; got == "" {
+		t.Error("five secrets are not taken")
+	}
+}
+
 func TestMistakesOfTheFile(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct{ name, yaml, want string }{
@@ -276,6 +315,10 @@ func TestMistakesOfTheFile(t *testing.T) {
 		{"no URL", "upstreams: {a: {}}\n", "upstreams.a: must have a base_url"},
 		{"a password in a URL", "upstreams: {a: {base_url: 'http://u:hunter2@localhost/v1'}}\n", "upstreams.a.base_url: is"},
 		{"a key in a URL", "upstreams: {a: {base_url: 'http://localhost/v1?key=topsecret'}}\n", "upstreams.a.base_url: is"},
+		{"a tenant with nothing", "webhooks: {acme: {}}\n", "webhooks.acme: must have a url"},
+		{"a webhook's URL", "webhooks: {acme: {url: 'acme.example'}}\n", `webhooks.acme.url: is "acme.example", must be an absolute`},
+		{"a webhook's URL without end", "webhooks: {acme: {url: 'http://a.example/" + strings.Repeat("x", 2032) + "'}}\n", "of at most 2048 characters"},
+		{"a secret as a name", "webhooks: {acme: {secret_env: whsec_topsecret}}\n", "webhooks.acme.secret_env: must be the name"},
 		{"a key as a name", "upstreams: {openai: {base_url: 'http://localhost/v1', api_key_env: sk-topsecret}}\n", "upstreams.openai.api_key_env: must be the name"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

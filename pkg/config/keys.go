@@ -33,6 +33,10 @@ var (
 		{Name: "request", Allowed: "a mapping", Meaning: "any other fields of the provider's request; a payload's own win over them"},
 		{Name: "backoff", Allowed: "a mapping", Meaning: "the delays between charged tries, below"},
 	}
+	webhookKeys = []Setting{
+		{Name: "url", Of: ofWorker, Allowed: allowedWebhookURL, Meaning: "where it is told that a job of the tenant has ended which has no callback_url"},
+		{Name: "secret_env", Of: ofWorker, Allowed: "a variable's name", Meaning: "the variable that holds the secrets that sign the tenant's webhooks, or with _FILE their file (SLUICE_WEBHOOK_SECRET)"},
+	}
 	backoffKeys = []Setting{
 		{Name: "base", Default: "300ms", Allowed: fmt.Sprintf("%s to %s", short(retry.MinBase), short(retry.MaxCap)), Meaning: "the first delay"},
 		{Name: "factor", Default: "6 (full: 2)", Allowed: fmt.Sprintf("%v to %v", retry.MinFactor, retry.MaxFactor), Meaning: "by which each delay is longer than the one before"},

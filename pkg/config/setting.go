@@ -1,14 +1,17 @@
 package config
 
 import (
+	"encoding/base64"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/sluicedev/sluice/pkg/jobtype"
 )
@@ -89,6 +92,10 @@ var (
 	drainLimit        = duration("SLUICE_DRAIN_LIMIT", ofWorker, 25*time.Second, 0, time.Hour, "how long a worker that is told to stop waits for its calls before it gives the jobs back")
 	holdProbeInterval = duration("SLUICE_HOLD_PROBE_INTERVAL", ofWorker, 2*time.Minute, time.Second, 24*time.Hour, "how often an upstream is probed that is held for its account, credentials or configuration, and a key tried again that is refused while another one is accepted")
 	upstreamShare     = share("SLUICE_UPSTREAM_SHARE", ofWorker, "the part of a worker's slots that one upstream may hold, so that calls that hang cannot fill it; 0: half, or all where there is one upstream")
+
+	webhookSecret   = secret("SLUICE_WEBHOOK_SECRET", ofWorker, allowedWebhookSecret, "signs webhooks of tenants without a secret of their own; each secret signs, so that they can be rotated. Without any nothing is sent", isWebhookSecret)
+	webhookHosts    = listOf("SLUICE_WEBHOOK_HOSTS", ofWorker, "names, *.names or *, comma-separated, each with a port or for 80 and 443", "hosts that a job's callback_url may name; where not set, none", isHostPattern)
+	webhookNetworks = listOf("SLUICE_WEBHOOK_NETWORKS", ofWorker, "networks such as 10.1.0.0/16, comma-separated", "networks inside yours that webhooks may reach, besides the public internet", isNetwork)
 )
 
 // environment lists the settings in the order of the table.
@@ -97,6 +104,7 @@ var environment = []Setting{
 	port.Setting, host.Setting, auth.Setting, corsOrigins.Setting, maxQueued.Setting, rateLimit.Setting,
 	openAIKey.Setting, openAIBaseURL.Setting, openAIModel.Setting,
 	concurrency.Setting, deathAfter.Setting, drainLimit.Setting, holdProbeInterval.Setting, upstreamShare.Setting,
+	webhookSecret.Setting, webhookHosts.Setting, webhookNetworks.Setting,
 }
 
 func isSetting(name string) bool {
@@ -230,6 +238,43 @@ func isModel(s string) bool { return jobtype.ValidModel(s) }
 // isKey takes what can stand in a header.
 func isKey(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+const (
+	allowedWebhookSecret = "1 to 5 secrets, separated by spaces or commas, each whsec_ and the base64 of 24 to 64 bytes"
+	allowedWebhookURL    = "an absolute http or https URL of at most 2048 characters, without user and fragment"
+	maxWebhookURL        = 2048
+)
+
+func isWebhookSecret(s string) bool {
+	secrets := strings.FieldsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || r == ',' })
+	return len(secrets) >= 1 && len(secrets) <= 5 && !slices.ContainsFunc(secrets, func(secret string) bool {
+		encoded, ok := strings.CutPrefix(secret, "whsec_")
+		raw, err := base64.StdEncoding.DecodeString(encoded)
+		return !ok || err != nil || len(raw) < 24 || len(raw) > 64
+	})
+}
+
+func isWebhookURL(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" && u.User == nil && u.Fragment == "" &&
+		len(s) <= maxWebhookURL && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+// isHostPattern takes what a webhook's host is compared with.
+func isHostPattern(s string) bool {
+	if host, port, err := net.SplitHostPort(s); err == nil {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return false
+		}
+		s = host
+	}
+	return s == "*" || isHost(strings.TrimPrefix(s, "*."))
+}
+
+func isNetwork(s string) bool {
+	_, err := netip.ParsePrefix(s)
+	return err == nil
 }
 
 // isOrigin takes an origin as browsers send it.

@@ -16,7 +16,7 @@ func Settings() []Setting {
 		prefix string
 		keys   []Setting
 	}{
-		{"", topKeys}, {"upstreams.<name>.", upstreamKeys}, {"types.<name>.", typeKeys}, {"types.<name>.backoff.", backoffKeys},
+		{"", topKeys}, {"upstreams.<name>.", upstreamKeys}, {"types.<name>.", typeKeys}, {"types.<name>.backoff.", backoffKeys}, {"webhooks.<tenant>.", webhookKeys},
 	} {
 		for _, key := range group.keys {
 			key.Name = group.prefix + key.Name

@@ -27,6 +27,7 @@ func (r *reader) file(shared *Shared) {
 		policies:  map[string]string{jobtype.BuiltinPolicy: jobtype.SelfDiagnostic()},
 		upstreams: map[string]Upstream{},
 		types:     map[string]jobtype.Type{},
+		webhooks:  map[string]TenantWebhooks{},
 	}
 	c.upstreams[jobtype.BuiltinUpstream] = Upstream{Name: jobtype.BuiltinUpstream, Kind: kindOpenAI, APIKeyEnv: openAIKey.Name}
 	for _, t := range jobtype.Builtin(c.model).All() {
@@ -41,7 +42,11 @@ func (r *reader) file(shared *Shared) {
 	for _, u := range c.upstreams {
 		r.known[u.APIKeyEnv], r.known[u.APIKeyEnv+fileSuffix] = true, true
 	}
+	for _, w := range c.webhooks {
+		r.known[w.SecretEnv], r.known[w.SecretEnv+fileSuffix] = true, true
+	}
 	shared.Upstreams = c.upstreams
+	shared.Webhooks = c.webhooks
 	shared.Types, _ = jobtype.NewSet(slices.Collect(maps.Values(c.types))...) // mistakes are reported with their lines
 }
 
@@ -51,11 +56,12 @@ type catalog struct {
 	policies  map[string]string
 	upstreams map[string]Upstream
 	types     map[string]jobtype.Type
+	webhooks  map[string]TenantWebhooks
 }
 
 // read takes over the file and returns its version.
 func (c *catalog) read(top section) int64 {
-	top.only(append(namesOf(topKeys), "upstreams", "policies", "types")...)
+	top.only(append(namesOf(topKeys), "upstreams", "policies", "types", "webhooks")...)
 	version := top.whole("version", 0)
 	if version < 0 {
 		top.add("version", "is %d, must be a whole number from 0", version)
@@ -72,6 +78,10 @@ func (c *catalog) read(top section) int64 {
 			continue
 		}
 		c.types[name] = c.readType(name, types)
+	}
+	webhooks := top.under("webhooks")
+	for _, tenant := range webhooks.names() {
+		c.webhooks[tenant] = readWebhooks(tenant, webhooks)
 	}
 	return version
 }
@@ -122,6 +132,24 @@ func readUpstream(name string, upstreams section) Upstream {
 		u.APIKeyEnv = ""
 	}
 	return u
+}
+
+func readWebhooks(tenant string, webhooks section) TenantWebhooks {
+	s := webhooks.under(tenant)
+	s.only(namesOf(webhookKeys)...)
+	w := TenantWebhooks{URL: s.text("url", ""), SecretEnv: s.text("secret_env", "")}
+	if w.URL == "" && w.SecretEnv == "" {
+		webhooks.add(tenant, "must have a url, or a secret_env")
+	}
+	if w.URL != "" && !isWebhookURL(w.URL) {
+		s.add("url", "is %s, must be %s", show(w.URL), allowedWebhookURL)
+		w.URL = ""
+	}
+	if w.SecretEnv != "" && !variable.MatchString(w.SecretEnv) {
+		s.add("secret_env", "must be the name of an environment variable, such as ACME_WEBHOOK_SECRET") // not shown: it may be the secret
+		w.SecretEnv = ""
+	}
+	return w
 }
 
 func (c *catalog) readType(name string, types section) jobtype.Type {

@@ -47,7 +47,7 @@ with old as materialized (
     select pg_notify('` + CancelChannel + `', old.worker) from old join job using (id) where old.worker is not null
 ), ended as (
     insert into ended_counts (tenant, state, n) select tenant, state, 1 from job
-)
+), ` + owedSQL + `
 select ` + jobColumns + `, (select count(*) from notified) from job`
 
 // cancelTries bounds how often a cancel starts anew because the job was claimed or ended between its two statements.

@@ -54,7 +54,10 @@ func TestChecksRefuseBadRows(t *testing.T) {
 		{"job_types_unpaced_is_custom", `update job_types set upstream = null, custom = false`},
 		{"api_keys_hash_length", `insert into api_keys (id, tenant, name, hash, scopes) values ('a', 't', 'n', 'short', '{}')`},
 		{"api_keys_scopes_known", `insert into api_keys (id, tenant, name, hash, scopes) values ('a', 't', 'n', sha256('x'), '{root}')`},
-		{"webhook_deliveries_ends_once", `insert into webhook_deliveries (job_id, tenant, url, delivered_at, failed_at) values (gen_random_uuid(), 't', 'u', now(), now())`},
+		{"webhook_deliveries_ends_once", `insert into webhook_deliveries (job_id, tenant, url, event, delivered_at, failed_at) values (gen_random_uuid(), 't', 'u', 'job.done', now(), now())`},
+		{"webhook_deliveries_open_is_due", `insert into webhook_deliveries (job_id, tenant, url, event, delivered_at, failed_at) values (gen_random_uuid(), 't', 'u', 'job.done', null, null)`},
+		{"webhook_endpoints_url_length", `insert into webhook_endpoints (tenant, url, version) values ('t', repeat('u', 2049), 0)`},
+		{"webhook_deliveries_event_known", `insert into webhook_deliveries (job_id, tenant, url, event, delivered_at, failed_at) values (gen_random_uuid(), 't', 'u', 'job.gone', now(), null)`},
 	} {
 		_, err := f.db.Exec(t.Context(), c.sql)
 		var raised *pgconn.PgError

@@ -59,7 +59,9 @@ with given as materialized (
         result = g.result::json
     from given g
     where j.id = any ($2) and j.id = g.job_id and j.lease = g.lease and j.worker = $1
-    returning j.id, j.lease, j.state, j.tenant, j.type, j.upstream, j.priority, j.seq, j.created_at, j.scheduled_at, j.expires_at
+    returning j.id, j.lease, j.state, j.tenant, j.type, j.upstream, j.priority, j.seq, j.created_at, j.scheduled_at, j.expires_at,
+        j.attempts, j.max_attempts, j.worker, j.idempotency_key, j.callback_url, j.deadline_at, j.updated_at, j.started_at,
+        j.finished_at, j.held_at, j.last_error
 ), attempt as (
     update attempts a set
         outcome = case when j.id is null then 'cancelled' else g.outcome end,
@@ -80,7 +82,7 @@ with given as materialized (
 ), ended as (
     insert into ended_counts (tenant, state, n)
     select tenant, state, count(*) from job where state in ('done', 'failed') group by tenant, state
-)
+), ` + owedSQL + `
 select id from job`
 
 // End ends attempts of one worker and returns the jobs that it still held: of those, and only those, anything changed in

@@ -15,6 +15,7 @@ type Sight struct {
 	Due     bool             // delayed jobs have fallen due: Promote
 	Late    bool             // the max_wait of waiting jobs is over: Expire
 	Lost    bool             // there are claims of the dead, or past their deadline: Rescue
+	Owed    bool             // deliveries of webhooks are due: pkg/webhook
 }
 
 // An idle fleet costs Postgres this statement a worker and look, and next to nothing else. Lines are found by a loose index
@@ -35,7 +36,8 @@ select
     (select coalesce(array_agg(line), '{}') from lines where line is not null),
     exists (select from delayed where due_at <= now()),
     exists (select from ready where expires_at <= now()) or exists (select from delayed where expires_at <= now()),
-    exists (select from claims c where c.deadline_at < now() or not exists (select from workers w where w.id = c.worker))`
+    exists (select from claims c where c.deadline_at < now() or not exists (select from workers w where w.id = c.worker)),
+    exists (select from webhook_deliveries where due_at <= now())`
 
 // Look tells a worker all that may need it.
 func (q *Queue) Look(ctx context.Context, worker string) (Sight, error) {
@@ -43,7 +45,7 @@ func (q *Queue) Look(ctx context.Context, worker string) (Sight, error) {
 	var workers []string
 	var beats, leases []int64
 	var cancelled []uuid.UUID
-	err := q.db.QueryRow(ctx, lookSQL, worker).Scan(&workers, &beats, &cancelled, &leases, &s.Waiting, &s.Due, &s.Late, &s.Lost)
+	err := q.db.QueryRow(ctx, lookSQL, worker).Scan(&workers, &beats, &cancelled, &leases, &s.Waiting, &s.Due, &s.Late, &s.Lost, &s.Owed)
 	if err != nil {
 		return s, fmt.Errorf("look: %w", err)
 	}

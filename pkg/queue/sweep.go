@@ -46,7 +46,7 @@ with late as materialized (
     returning j.*
 ), ended as (
     insert into ended_counts (tenant, state, n) select tenant, state, count(*) from job group by tenant, state
-)
+), ` + owedSQL + `
 select count(*) from late`
 
 const expireDelayedSQL = `
@@ -61,7 +61,7 @@ with late as materialized (
     returning j.*
 ), ended as (
     insert into ended_counts (tenant, state, n) select tenant, state, count(*) from job group by tenant, state
-)
+), ` + owedSQL + `
 select count(*) from late`
 
 // Expire fails the waiting jobs whose max_wait is over, with a reason that says what they waited for. A running job is

@@ -83,7 +83,7 @@ with dead as materialized (
     on conflict do nothing
 ), ended as (
     insert into ended_counts (tenant, state, n) select tenant, state, count(*) from job where state = 'failed' group by tenant, state
-), gone as (
+), ` + owedSQL + `, gone as (
     delete from claims where ctid = any (array(select ctid from dead))
 ), unseen as (
     delete from cancels c using given g where c.worker = g.worker and c.job_id = g.job_id and c.lease = g.lease

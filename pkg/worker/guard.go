@@ -66,6 +66,9 @@ func (l *life) look(ctx context.Context) error {
 	if sight.Due {
 		nudge(l.due)
 	}
+	if sight.Owed && l.cfg.Owed != nil {
+		l.cfg.Owed()
+	}
 	if sight.Late {
 		l.step(ctx, "expiry", l.expire)
 	}

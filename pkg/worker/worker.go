@@ -58,6 +58,7 @@ type Config struct {
 	Share       float64                 // of the slots that one line may hold; 0: max(1/2, 1/lines)
 	ListenURL   string                  // a direct connection for notifications; "": poll only
 	Unconfirmed time.Duration           // before a job tries again whose credential or model was refused, unconfirmed; 0: 15 s
+	Owed        func()                  // is called when a look saw webhooks that are due; it must return at once. nil: nobody sends them
 	Log         *slog.Logger
 }
 
