@@ -29,6 +29,7 @@ import (
 	"github.com/sluicedev/sluice/pkg/config"
 	"github.com/sluicedev/sluice/pkg/pg"
 	"github.com/sluicedev/sluice/pkg/queue"
+	"github.com/sluicedev/sluice/pkg/telemetry"
 	"github.com/sluicedev/sluice/pkg/upstream"
 )
 
@@ -115,12 +116,18 @@ func serve(ctx context.Context, cfg config.APIConfig, log *slog.Logger) error {
 	if err := introduce(ctx, db, cfg, log); err != nil {
 		return err
 	}
+	metrics := telemetry.NewAPI()
+	metrics.Pools(map[string]*pgxpool.Pool{"main": db})
 	server, err := api.New(api.Config{
-		Queue: queue.New(db, cfg.Types), Upstreams: upstream.New(db), DB: db, CORSOrigins: cfg.CORSOrigins, MaxQueued: cfg.MaxQueued, Log: log,
+		Metrics: metrics.Handler(), Answered: metrics.Answered,
+		Queue: queue.New(db, cfg.Types), Upstreams: upstream.New(db).Telling(metrics.BreakerChanged), DB: db, CORSOrigins: cfg.CORSOrigins, MaxQueued: cfg.MaxQueued, Log: log,
 	})
 	if err != nil {
 		return err
 	}
+	metrics.Fleet(telemetry.Fleet{
+		Counts: server.Counts, Upstreams: server.Upstreams, Backlog: server.Backlog, Limit: api.ProbeTimeout, Log: log,
+	})
 	public, err := net.Listen("tcp", net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)))
 	if err != nil {
 		return fmt.Errorf("SLUICE_HOST, PORT: %w", err)

@@ -14,12 +14,15 @@ import (
 	"runtime/debug"
 	"syscall"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/sluicedev/sluice/pkg/breaker"
 	"github.com/sluicedev/sluice/pkg/config"
 	"github.com/sluicedev/sluice/pkg/llm"
 	"github.com/sluicedev/sluice/pkg/llm/openai"
 	"github.com/sluicedev/sluice/pkg/pg"
 	"github.com/sluicedev/sluice/pkg/queue"
+	"github.com/sluicedev/sluice/pkg/telemetry"
 	"github.com/sluicedev/sluice/pkg/upstream"
 	"github.com/sluicedev/sluice/pkg/worker"
 )
@@ -80,15 +83,20 @@ func run(ctx context.Context, args, environ []string, out io.Writer) error {
 
 	rules := breaker.DefaultRules
 	rules.HoldFor = cfg.HoldProbeInterval
-	stopAdmin, err := serveAdmin(cfg.AdminAddr, db, log)
+	metrics := telemetry.NewWorker()
+	metrics.Pools(map[string]*pgxpool.Pool{"main": db, "pulse": pulse})
+	w := worker.New(db, pulse, upstream.New(db).WithRules(rules).Telling(metrics.BreakerChanged), worker.Config{
+		Types: cfg.Types, Providers: providers(cfg), Concurrency: cfg.Concurrency, DeathAfter: cfg.DeathAfter,
+		DrainLimit: cfg.DrainLimit, Share: cfg.UpstreamShare, ListenURL: cfg.DirectDatabaseURL.Reveal(),
+		Hooks: metrics.Hooks(), Log: log,
+	})
+	metrics.Load(w.Load)
+	stopAdmin, err := serveAdmin(cfg.AdminAddr, db, metrics.Handler(), log)
 	if err != nil {
 		return err
 	}
 	defer stopAdmin()
-	return worker.New(db, pulse, upstream.New(db).WithRules(rules), worker.Config{
-		Types: cfg.Types, Providers: providers(cfg), Concurrency: cfg.Concurrency, DeathAfter: cfg.DeathAfter,
-		DrainLimit: cfg.DrainLimit, Share: cfg.UpstreamShare, ListenURL: cfg.DirectDatabaseURL.Reveal(), Log: log,
-	}).Run(ctx)
+	return w.Run(ctx)
 }
 
 func providers(cfg config.WorkerConfig) map[string]llm.Provider {

@@ -8,6 +8,7 @@ import (
 	"net/http/pprof"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
@@ -18,7 +19,7 @@ import (
 	"github.com/sluicedev/sluice/pkg/upstream"
 )
 
-// Config is what a Server is made of. All of it but CORSOrigins and MaxQueued has to be there.
+// Config is what a Server is made of. Queue, Upstreams, DB and Log have to be there.
 type Config struct {
 	Queue       *queue.Queue
 	Upstreams   *upstream.Store
@@ -26,6 +27,9 @@ type Config struct {
 	CORSOrigins []string // origins whose web pages may call, such as https://app.example; none by default
 	MaxQueued   int      // jobs of one tenant that may wait at once; 0: any number
 	Log         *slog.Logger
+
+	Metrics  http.Handler                                               // of /metrics, which is empty without it
+	Answered func(method, route string, status int, took time.Duration) // told of each request; the route is "none" where none of ours took it
 }
 
 // Server answers HTTP. It has no state but what it read within the last second.
@@ -38,7 +42,9 @@ type Server struct {
 	log       *slog.Logger
 
 	contract *contract
-	metrics  *metrics
+	metrics  http.Handler
+	answered func(method, route string, status int, took time.Duration)
+	known    map[string]bool // routes that are counted, with their methods
 	echo     *echo.Echo
 	stopping atomic.Bool
 	tenant   func(echo.Context) string // whose jobs a request sees
@@ -73,7 +79,12 @@ func New(cfg Config) (*Server, error) {
 	s.inFlight = newWatch(func(ctx context.Context, _ string) (map[string]int64, error) { return cfg.Queue.InFlight(ctx) })
 	s.backlog = newWatch(func(ctx context.Context, _ string) (int64, error) { return cfg.Queue.Backlog(ctx) })
 	s.places = newWatch(s.readPlace)
-	s.metrics = newMetrics(s)
+	if s.metrics, s.answered = cfg.Metrics, cfg.Answered; s.metrics == nil {
+		s.metrics = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	}
+	if s.answered == nil {
+		s.answered = func(string, string, int, time.Duration) {}
+	}
 	if s.echo, err = s.routes(cfg.CORSOrigins); err != nil {
 		return nil, err
 	}
@@ -88,13 +99,13 @@ func (s *Server) routes(origins []string) (*echo.Echo, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.Use(s.metrics.count, identify, harden, allowHead, recovered())
+	e.Use(s.count, identify, harden, allowHead, recovered())
 	if len(origins) > 0 {
 		e.Use(middleware.CORSWithConfig(cors(origins)))
 	}
 	e.Use(guard, s.deadline, s.bodies.bound, s.contract.check)
 	RegisterHandlers(e, s)
-	s.metrics.know(e.Routes())
+	s.know(e.Routes())
 	return e, nil
 }
 

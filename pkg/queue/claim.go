@@ -43,6 +43,7 @@ type Claimed struct {
 	Upstream    *string
 	HeldAt      *time.Time
 	StartedAt   time.Time
+	Since       time.Time // from when on it could have started
 }
 
 // The narrow rows are locked first, with SKIP LOCKED, and are gone whatever their jobs say: a row whose job is not
@@ -81,7 +82,8 @@ with gate as materialized (
     insert into claims (id, worker, line, job_ids, leases, deadline_at)
     select $1, $2, $3, array_agg(id), array_agg(lease), deadline_at from job group by deadline_at
 )
-select id, tenant, type, payload, attempts, max_attempts, lease, upstream, held_at, started_at
+select id, tenant, type, payload, attempts, max_attempts, lease, upstream, held_at, started_at,
+    greatest(created_at, scheduled_at)
 from job
 order by priority, seq`
 
@@ -94,7 +96,7 @@ func (q *Queue) Claim(ctx context.Context, c Claim) ([]Claimed, error) {
 }
 
 func scanClaimed(r pgx.CollectableRow) (j Claimed, err error) {
-	return j, r.Scan(&j.ID, &j.Tenant, &j.Type, raw(&j.Payload), &j.Attempts, &j.MaxAttempts, &j.Lease, &j.Upstream, &j.HeldAt, &j.StartedAt)
+	return j, r.Scan(&j.ID, &j.Tenant, &j.Type, raw(&j.Payload), &j.Attempts, &j.MaxAttempts, &j.Lease, &j.Upstream, &j.HeldAt, &j.StartedAt, &j.Since)
 }
 
 const claimOfSQL = `

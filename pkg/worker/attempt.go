@@ -73,7 +73,20 @@ func (l *life) prepare(line *line, gate queue.Gate, jobs []queue.Claimed) []*att
 // the first ones do the work of the others.
 func (l *life) run() {
 	for a := l.next(); a != nil; a = l.next() {
-		l.recorder.record(l.try(a), a)
+		end := l.try(a)
+		a.tell(end)
+		l.recorder.record(end, a)
+	}
+}
+
+// tell tells the hook how the attempt ended.
+func (a *attempt) tell(end queue.End) {
+	var took time.Duration
+	if !a.began.IsZero() {
+		took = time.Since(a.began)
+	}
+	if ended := a.line.ended[a.job.Type]; ended != nil {
+		ended(end, a.job.StartedAt.Sub(a.job.Since), took)
 	}
 }
 

@@ -154,6 +154,9 @@ func (l *life) claimJobs(ctx context.Context, line *line, gate queue.Gate, n int
 		ID: id, Worker: l.id, Line: line.name, Types: line.types, Timeouts: line.timeouts, Grace: l.cfg.DeathAfter,
 		Limit: n, Gate: gate,
 	})
+	if err == nil {
+		l.cfg.Hooks.Claimed(len(jobs), time.Since(sent))
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	early := l.early

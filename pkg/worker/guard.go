@@ -67,7 +67,7 @@ func (l *life) look(ctx context.Context) error {
 		nudge(l.due)
 	}
 	if sight.Late {
-		l.step(ctx, "expiry", counted(l.queue.Expire))
+		l.step(ctx, "expiry", l.counted(Expired, l.queue.Expire))
 	}
 	if sight.Lost {
 		l.step(ctx, "rescue", l.rescue)
@@ -130,6 +130,7 @@ func (l *life) bury(ctx context.Context, beats map[string]int64) error {
 			return err
 		}
 		if buried {
+			l.cfg.Hooks.Swept(Buried, 1)
 			l.log.Warn("a worker is dead; its jobs are queued again", "dead", id)
 		}
 	}
@@ -143,6 +144,7 @@ func (l *life) rescue(ctx context.Context) error {
 		if err != nil || n == 0 {
 			return err
 		}
+		l.cfg.Hooks.Swept(Rescued, n)
 		l.log.Warn("lost jobs were rescued", "jobs", n)
 		nudge(l.soon) // to see in which lines they wait
 	}

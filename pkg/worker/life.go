@@ -59,6 +59,7 @@ func newLife(w *Worker, id string) *life {
 		running: map[queue.Lease]*attempt{}, left: map[uuid.UUID]int{}, unclear: map[uuid.UUID]time.Time{},
 		untold: map[uuid.UUID]untold{}, estimates: map[string]estimate{},
 	}
+	l.cfg.Hooks.tell(l.lines)
 	l.calls, l.drop = context.WithCancelCause(context.Background())
 	l.records, l.giveUp = context.WithCancel(context.Background())
 	l.recorder = newRecorder(l)

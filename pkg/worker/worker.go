@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -58,6 +59,7 @@ type Config struct {
 	Share       float64                 // of the slots that one line may hold; 0: max(1/2, 1/lines)
 	ListenURL   string                  // a direct connection for notifications; "": poll only
 	Unconfirmed time.Duration           // before a job tries again whose credential or model was refused, unconfirmed; 0: 15 s
+	Hooks       Hooks
 	Log         *slog.Logger
 }
 
@@ -67,12 +69,13 @@ type Worker struct {
 	db, pulse pg.DB
 	upstreams *upstream.Store
 	handlers  map[string]Handler
+	life      atomic.Pointer[life] // the present one
 }
 
 // New gives a worker on db. pulse is a pool of its own, for beats alone; upstreams is the fleet's, under its rules. It
 // has the built-in handler for every type of the configuration that is not custom.
 func New(db, pulse pg.DB, upstreams *upstream.Store, cfg Config) *Worker {
-	cfg.Unconfirmed = cmp.Or(cfg.Unconfirmed, unconfirmed)
+	cfg.Unconfirmed, cfg.Hooks = cmp.Or(cfg.Unconfirmed, unconfirmed), cfg.Hooks.orSilent()
 	w := &Worker{cfg: cfg, db: db, pulse: pulse, upstreams: upstreams, handlers: map[string]Handler{}}
 	for _, t := range cfg.Types.All() {
 		if !t.Custom {
@@ -117,6 +120,7 @@ func (w *Worker) Run(ctx context.Context) error {
 			}
 			continue
 		}
+		w.life.Store(l)
 		if err := l.live(ctx); !errors.Is(err, errBuried) {
 			return err
 		}
