@@ -61,7 +61,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewJSONHandler(stderr, nil))
+	log := telemetry.Logger(stderr, cfg.LogLevel)
 	switch verb {
 	case "migrate":
 		return migrate(ctx, cfg, log)

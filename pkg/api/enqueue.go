@@ -50,6 +50,7 @@ func (s *Server) Enqueue(c echo.Context, params EnqueueParams) error {
 			return field
 		})
 	}
+	s.log.Debug("a job was enqueued", "request_id", requestID(c), "job_id", made[0].ID, "type", job.Type, "upstream", made[0].Line, "replayed", made[0].Replayed)
 	s.ring(made)
 	return s.answerEnqueued(c, job.Type, made[0])
 }

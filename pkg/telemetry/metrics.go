@@ -37,7 +37,9 @@ func (m *Metrics) BreakerChanged(c upstream.Change) {
 }
 
 // Pools has the connections of pools told, under their names.
-func (m *Metrics) Pools(pools map[string]*pgxpool.Pool) { m.registry.MustRegister(poolCollector(pools)) }
+func (m *Metrics) Pools(pools map[string]*pgxpool.Pool) {
+	m.registry.MustRegister(poolCollector(pools))
+}
 
 var (
 	poolConns   = describe("sluice_pool_connections", "Connections to Postgres, by what they do.", "pool", "state")

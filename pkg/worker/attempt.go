@@ -3,8 +3,10 @@ package worker
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -74,13 +76,13 @@ func (l *life) prepare(line *line, gate queue.Gate, jobs []queue.Claimed) []*att
 func (l *life) run() {
 	for a := l.next(); a != nil; a = l.next() {
 		end := l.try(a)
-		a.tell(end)
+		l.tell(a, end)
 		l.recorder.record(end, a)
 	}
 }
 
-// tell tells the hook how the attempt ended.
-func (a *attempt) tell(end queue.End) {
+// tell tells the hook, and whoever debugs, how the attempt ended.
+func (l *life) tell(a *attempt, end queue.End) {
 	var took time.Duration
 	if !a.began.IsZero() {
 		took = time.Since(a.began)
@@ -88,6 +90,20 @@ func (a *attempt) tell(end queue.End) {
 	if ended := a.line.ended[a.job.Type]; ended != nil {
 		ended(end, a.job.StartedAt.Sub(a.job.Since), took)
 	}
+	if l.log.Enabled(l.records, slog.LevelDebug) {
+		l.log.DebugContext(l.records, "an attempt ended", append(a.names(),
+			"outcome", end.Outcome, "state", end.State, "status", end.Status, "request_id", end.RequestID, "took", took)...)
+	}
+}
+
+// names are the attempt's keys of the log. Its error is not among them: it may quote the prompt.
+func (a *attempt) names() []any {
+	names := []any{"job_id", a.job.ID, "attempt", a.job.Lease, "type", a.job.Type}
+	if upstream := value(a.job.Upstream); upstream != "" {
+		_, model, _ := strings.Cut(upstream, ":")
+		names = append(names, "upstream", upstream, "model", model)
+	}
+	return names
 }
 
 func (l *life) next() *attempt {
@@ -207,7 +223,7 @@ func (l *life) hasNews(ctx context.Context, a *attempt) bool {
 	}
 	_, err := bounded(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, l.readUpstreams(ctx) })
 	if err != nil {
-		l.log.Warn("a call does not start, as the breaker could not be read", "job_id", a.job.ID, "error", err)
+		l.log.Warn("a call does not start, as the breaker could not be read", append(a.names(), "error", err)...)
 	}
 	return err == nil
 }

@@ -52,7 +52,7 @@ type life struct {
 
 func newLife(w *Worker, id string) *life {
 	l := &life{
-		Worker: w, id: id, queue: w.newQueue(), log: w.cfg.Log.With("worker", id),
+		Worker: w, id: id, queue: w.newQueue(), log: w.cfg.Log.With("worker_id", id),
 		watch: newWatch(w.cfg.DeathAfter),
 		wake:  make(chan struct{}, 1), soon: make(chan struct{}, 1), news: make(chan struct{}, 1), due: make(chan struct{}, 1),
 		lines: lines(w.cfg.Types, w.handlers, w.cfg.Providers), free: w.cfg.Concurrency,

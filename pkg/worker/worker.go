@@ -124,7 +124,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		if err := l.live(ctx); !errors.Is(err, errBuried) {
 			return err
 		}
-		w.cfg.Log.Warn("was given up for dead while it did not beat; its jobs are others' now; starting afresh", "worker", l.id)
+		w.cfg.Log.Warn("was given up for dead while it did not beat; its jobs are others' now; starting afresh", "worker_id", l.id)
 	}
 }
 
