@@ -51,11 +51,11 @@ func TestNothingThatIsSecretIsTold(t *testing.T) {
 		t.Fatal(err)
 	}
 	port, apiAdmin, workerAdmin := freePort(t), "127.0.0.1:"+freePort(t), "127.0.0.1:"+freePort(t)
-	loud := []string{"SLUICE_LOG_LEVEL=debug", "SLUICE_CONFIG=" + file, "DATABASE_URL=" + s.url}
-	s.run("api", append(loud, "PORT="+port, "SLUICE_ADMIN_ADDR="+apiAdmin)...)
+	loud := []string{"SLUICE_LOG_LEVEL=debug", "SLUICE_CONFIG=" + file, "DATABASE_URL=" + s.url, "OTEL_TRACES_EXPORTER=console"}
+	api := s.run("api", append(loud, "PORT="+port, "SLUICE_ADMIN_ADDR="+apiAdmin)...)
 	s.api = "http://127.0.0.1:" + port // of the loud one, from here on
 	s.until("the API is ready", func() bool { return s.get(s.api+"/readyz") != "" })
-	s.run("worker", append(loud, "OPENAI_BASE_URL="+provider.URL, "OPENAI_API_KEY=sk-"+marker, "SLUICE_ADMIN_ADDR="+workerAdmin)...)
+	worker := s.run("worker", append(loud, "OPENAI_BASE_URL="+provider.URL, "OPENAI_API_KEY=sk-"+marker, "SLUICE_ADMIN_ADDR="+workerAdmin)...)
 
 	for _, input := range []string{"please", "refuse me", "fail me"} {
 		s.post(map[string]any{"type": "kb.ingest", "payload": map[string]any{"input": input + " " + marker, "userId": marker}})
@@ -74,9 +74,15 @@ func TestNothingThatIsSecretIsTold(t *testing.T) {
 		}
 	}
 	s.until("every attempt is in the log", func() bool { return strings.Count(s.said.String(), "an attempt ended") == 3 })
-	said := s.said.String() + s.get("http://"+apiAdmin+"/metrics") + s.get("http://"+workerAdmin+"/metrics")
+	metrics := s.get("http://"+apiAdmin+"/metrics") + s.get("http://"+workerAdmin+"/metrics")
+	for _, p := range []*process{worker, api} { // which has the last traces sent
+		if err := p.terminate(); err != nil {
+			t.Error(err)
+		}
+	}
+	said := s.said.String() + metrics
 	for _, told := range []string{`"a job was enqueued"`, `"outcome":"ok"`, `"outcome":"rejected"`, `"outcome":"error"`, `"request_id":"req_1"`,
-		`"model":"gpt-5"`, "sluice_queue_depth{", "sluice_attempts_total{"} {
+		`"model":"gpt-5"`, "sluice_queue_depth{", "sluice_attempts_total{", `"Name":"chat gpt-5"`, `"Name":"enqueue"`, `"trace_id":"`} {
 		if !strings.Contains(said, told) {
 			t.Errorf("%s is not told at all", told)
 		}

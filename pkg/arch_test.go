@@ -67,6 +67,7 @@ var only = map[string]string{
 	"github.com/pressly/goose":        "pkg/pg",
 	"github.com/oapi-codegen/runtime": "pkg/api",
 	"github.com/prometheus":           "pkg/telemetry",
+	"go.opentelemetry.io":             "pkg/telemetry",
 }
 
 func TestArrows(t *testing.T) {

@@ -117,9 +117,18 @@ func serve(ctx context.Context, cfg config.APIConfig, log *slog.Logger) error {
 		return err
 	}
 	metrics := telemetry.NewAPI()
+	tracer, flush, err := telemetry.Traces(ctx, "sluice-api", config.Environ(os.Environ()))
+	if err != nil {
+		return fmt.Errorf("OTEL_*: %w", err)
+	}
+	defer telemetry.Flush(flush, log)
+	var enqueuing func(context.Context, http.Header, int) (string, func(error))
+	if tracer != nil {
+		enqueuing = tracer.Enqueue
+	}
 	metrics.Pools(map[string]*pgxpool.Pool{"main": db})
 	server, err := api.New(api.Config{
-		Metrics: metrics.Handler(), Answered: metrics.Answered,
+		Metrics: metrics.Handler(), Answered: metrics.Answered, Enqueuing: enqueuing,
 		Queue: queue.New(db, cfg.Types), Upstreams: upstream.New(db).Telling(metrics.BreakerChanged), DB: db, CORSOrigins: cfg.CORSOrigins, MaxQueued: cfg.MaxQueued, Log: log,
 	})
 	if err != nil {

@@ -83,11 +83,20 @@ func run(ctx context.Context, args, environ []string, out io.Writer) error {
 	rules := breaker.DefaultRules
 	rules.HoldFor = cfg.HoldProbeInterval
 	metrics := telemetry.NewWorker()
+	tracer, flush, err := telemetry.Traces(ctx, "sluice-worker", config.Environ(environ))
+	if err != nil {
+		return fmt.Errorf("OTEL_*: %w", err)
+	}
+	defer telemetry.Flush(flush, log)
+	hooks := metrics.Hooks()
+	if tracer != nil {
+		hooks.Calling, hooks.TraceID = tracer.Call, telemetry.TraceID
+	}
 	metrics.Pools(map[string]*pgxpool.Pool{"main": db, "pulse": pulse})
 	w := worker.New(db, pulse, upstream.New(db).WithRules(rules).Telling(metrics.BreakerChanged), worker.Config{
 		Types: cfg.Types, Providers: providers(cfg), Concurrency: cfg.Concurrency, DeathAfter: cfg.DeathAfter,
 		DrainLimit: cfg.DrainLimit, Share: cfg.UpstreamShare, ListenURL: cfg.DirectDatabaseURL.Reveal(),
-		Hooks: metrics.Hooks(), Log: log,
+		Hooks: hooks, Log: log,
 	})
 	metrics.Load(w.Load)
 	stopAdmin, err := serveAdmin(cfg.AdminAddr, db, metrics.Handler(), log)

@@ -41,7 +41,7 @@ func (s *Server) Enqueue(c echo.Context, params EnqueueParams) error {
 	}
 	job.IdempotencyKey = params.IdempotencyKey
 	tenant := s.tenant(c)
-	made, err := s.store(c.Request().Context(), tenant, newJob(tenant, job))
+	made, err := s.traced(c, tenant, newJob(tenant, job))
 	if err != nil {
 		return refuseJob(err, func(_ int, field string) string {
 			if field == "idempotency_key" {
@@ -53,6 +53,16 @@ func (s *Server) Enqueue(c echo.Context, params EnqueueParams) error {
 	s.log.Debug("a job was enqueued", "request_id", requestID(c), "job_id", made[0].ID, "type", job.Type, "upstream", made[0].Line, "replayed", made[0].Replayed)
 	s.ring(made)
 	return s.answerEnqueued(c, job.Type, made[0])
+}
+
+// traced stores jobs within the trace of their request, which is kept with them.
+func (s *Server) traced(c echo.Context, tenant string, jobs ...queue.NewJob) (made []queue.Enqueued, err error) {
+	traceparent, end := s.trace(c.Request().Context(), c.Request().Header, len(jobs))
+	defer func() { end(err) }()
+	for i := range jobs {
+		jobs[i].Traceparent = traceparent
+	}
+	return s.store(c.Request().Context(), tenant, jobs...)
 }
 
 // ring tells workers of jobs that may start now. Nothing depends on it: it spares them the wait until they poll.
@@ -109,7 +119,7 @@ func (s *Server) EnqueueBatch(c echo.Context) error {
 	if err != nil {
 		return err
 	}
-	made, err := s.store(c.Request().Context(), tenant, jobs...)
+	made, err := s.traced(c, tenant, jobs...)
 	if err != nil {
 		return refuseJob(err, inBatch)
 	}

@@ -28,8 +28,10 @@ type Config struct {
 	MaxQueued   int      // jobs of one tenant that may wait at once; 0: any number
 	Log         *slog.Logger
 
-	Metrics  http.Handler                                               // of /metrics, which is empty without it
-	Answered func(method, route string, status int, took time.Duration) // told of each request; the route is "none" where none of ours took it
+	Metrics http.Handler // of /metrics, which is empty without it
+	// Enqueuing begins the trace of a request that enqueues so many jobs; the traceparent is kept with each. nil: no traces.
+	Enqueuing func(ctx context.Context, header http.Header, jobs int) (traceparent string, end func(err error))
+	Answered  func(method, route string, status int, took time.Duration) // told of each request; the route is "none" where none of ours took it
 }
 
 // Server answers HTTP. It has no state but what it read within the last second.
@@ -44,6 +46,7 @@ type Server struct {
 	contract *contract
 	metrics  http.Handler
 	answered func(method, route string, status int, took time.Duration)
+	trace    func(ctx context.Context, header http.Header, jobs int) (string, func(error))
 	known    map[string]bool // routes that are counted, with their methods
 	echo     *echo.Echo
 	stopping atomic.Bool
@@ -81,6 +84,9 @@ func New(cfg Config) (*Server, error) {
 	s.places = newWatch(s.readPlace)
 	if s.metrics, s.answered = cfg.Metrics, cfg.Answered; s.metrics == nil {
 		s.metrics = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	}
+	if s.trace = cfg.Enqueuing; s.trace == nil {
+		s.trace = func(context.Context, http.Header, int) (string, func(error)) { return "", func(error) {} }
 	}
 	if s.answered == nil {
 		s.answered = func(string, string, int, time.Duration) {}

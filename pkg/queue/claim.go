@@ -44,6 +44,7 @@ type Claimed struct {
 	HeldAt      *time.Time
 	StartedAt   time.Time
 	Since       time.Time // from when on it could have started
+	Traceparent string    // of the trace that enqueued it; "": none
 }
 
 // The narrow rows are locked first, with SKIP LOCKED, and are gone whatever their jobs say: a row whose job is not
@@ -83,7 +84,7 @@ with gate as materialized (
     select $1, $2, $3, array_agg(id), array_agg(lease), deadline_at from job group by deadline_at
 )
 select id, tenant, type, payload, attempts, max_attempts, lease, upstream, held_at, started_at,
-    greatest(created_at, scheduled_at)
+    greatest(created_at, scheduled_at), coalesce(traceparent, '')
 from job
 order by priority, seq`
 
@@ -96,7 +97,7 @@ func (q *Queue) Claim(ctx context.Context, c Claim) ([]Claimed, error) {
 }
 
 func scanClaimed(r pgx.CollectableRow) (j Claimed, err error) {
-	return j, r.Scan(&j.ID, &j.Tenant, &j.Type, raw(&j.Payload), &j.Attempts, &j.MaxAttempts, &j.Lease, &j.Upstream, &j.HeldAt, &j.StartedAt, &j.Since)
+	return j, r.Scan(&j.ID, &j.Tenant, &j.Type, raw(&j.Payload), &j.Attempts, &j.MaxAttempts, &j.Lease, &j.Upstream, &j.HeldAt, &j.StartedAt, &j.Since, &j.Traceparent)
 }
 
 const claimOfSQL = `

@@ -31,6 +31,7 @@ type attempt struct {
 	cold     bool         // it is made with the permit of a probe, and is the first call ever
 	began    time.Time    // the call
 	counted  bool         // as a success; guarded by the reporter's mutex
+	traceID  string       // of the call; "": none
 	checked  time.Time    // when its claim was sent, which looked at the breaker
 
 	// Guarded by the life's mutex.
@@ -103,6 +104,9 @@ func (a *attempt) names() []any {
 		_, model, _ := strings.Cut(upstream, ":")
 		names = append(names, "upstream", upstream, "model", model)
 	}
+	if a.traceID != "" {
+		names = append(names, "trace_id", a.traceID)
+	}
 	return names
 }
 
@@ -171,6 +175,7 @@ func (l *life) try(a *attempt) queue.End {
 	}
 	ctx, stop := context.WithTimeout(ctx, a.jobType.Timeout)
 	defer stop()
+	ctx, traced := l.trace(ctx, a)
 	l.begins(a)
 	result, err := l.call(ctx, l.handlers[a.job.Type], Job{
 		ID: a.job.ID, Tenant: a.job.Tenant, Type: a.job.Type, Upstream: value(a.job.Upstream), Payload: a.job.Payload,
@@ -179,7 +184,20 @@ func (l *life) try(a *attempt) queue.End {
 	})
 	end := l.judge(a, result, err, context.Cause(ctx))
 	end.JobID, end.Lease = a.job.ID, a.job.Lease
+	traced(end)
 	return end
+}
+
+// trace begins the trace of the attempt's call, where somebody wants one.
+func (l *life) trace(ctx context.Context, a *attempt) (context.Context, func(queue.End)) {
+	if l.cfg.Hooks.Calling == nil {
+		return ctx, func(queue.End) {}
+	}
+	ctx, ended := l.cfg.Hooks.Calling(ctx, a.job)
+	if l.cfg.Hooks.TraceID != nil {
+		a.traceID = l.cfg.Hooks.TraceID(ctx)
+	}
+	return ctx, ended
 }
 
 // begins notes that the call starts now.

@@ -1,13 +1,14 @@
 package worker
 
 import (
+	"context"
 	"time"
 
 	"github.com/sluicedev/sluice/pkg/queue"
 	"github.com/sluicedev/sluice/pkg/upstream"
 )
 
-// Hooks are told what a worker does, for metrics. Each may be nil, may be called by many goroutines at once, and must return
+// Hooks are told what a worker does, for metrics and traces. Each may be nil, may be called by many goroutines at once, and must return
 // at once.
 type Hooks struct {
 	// Attempts is asked once for each type in each line what to tell of the ends of its attempts: so that no end has to look
@@ -19,6 +20,13 @@ type Hooks struct {
 
 	// Recorded is told of each statement that wrote ends, and how many of them came too late to count.
 	Recorded func(ends, late int, took time.Duration)
+
+	// Calling is told that an attempt's call begins, and gives the context to make it under; what it returns is told how the
+	// attempt ended. It is for traces.
+	Calling func(ctx context.Context, job queue.Claimed) (context.Context, func(end queue.End))
+
+	// TraceID names the trace of a context that Calling gave, for the log.
+	TraceID func(ctx context.Context) string
 
 	// Swept is told what a sweep found.
 	Swept func(s Sweep, found int)
