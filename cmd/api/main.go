@@ -2,6 +2,7 @@
 //
 //	api              serves until SIGTERM or an interrupt, and lets open requests end
 //	api migrate      brings the database's schema to this version, tells it the configured types, and exits
+//	api migrate wait returns when somebody has done that, or ten minutes are over
 //	api healthcheck  asks the server on this machine whether it is ready, for containers without curl
 //	api help         lists the settings
 //
@@ -51,11 +52,11 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	verb := strings.Join(args, " ")
 	switch verb {
 	case "help", "-h", "-help", "--help":
-		_, err := fmt.Fprintf(stdout, "usage: api [serve | migrate | healthcheck | help]\n\nSettings, from the environment:\n\n%s", config.Help("api"))
+		_, err := fmt.Fprintf(stdout, "usage: api [serve | migrate | migrate wait | healthcheck | help]\n\nSettings, from the environment:\n\n%s", config.Help("api"))
 		return err
-	case "", "serve", "migrate", "healthcheck":
+	case "", "serve", "migrate", "migrate wait", "healthcheck":
 	default:
-		return fmt.Errorf("%q is none of serve, migrate, healthcheck, help", verb)
+		return fmt.Errorf("%q is none of serve, migrate, migrate wait, healthcheck, help", verb)
 	}
 	cfg, err := config.API(config.Environ(environ))
 	if err != nil {
@@ -65,6 +66,8 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	switch verb {
 	case "migrate":
 		return migrate(ctx, cfg, log)
+	case "migrate wait":
+		return waitMigrated(ctx, cfg, log)
 	case "healthcheck":
 		return healthcheck(ctx, cfg)
 	}
