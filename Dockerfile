@@ -1,5 +1,6 @@
 # syntax=docker/dockerfile:1
-# One image with both programs, /api and /worker: static binaries, no shell, no root.
+# One image with the programs /api, /worker and, to try them, /simulator: static binaries, no shell, no root.
+# There is no HEALTHCHECK: the image does not know which of them runs. Compose asks `/api healthcheck`, Kubernetes has probes.
 
 ARG GO_IMAGE=golang:1.26
 ARG RUNTIME_IMAGE=gcr.io/distroless/static-debian12:nonroot
@@ -12,10 +13,10 @@ COPY . .
 ARG TARGETOS TARGETARCH
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/cache \
     GOCACHE=/cache CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH \
-    go build -trimpath -ldflags "-s -w" -o /out/ ./cmd/api ./cmd/worker
+    go build -trimpath -ldflags "-s -w" -o /out/ ./cmd/api ./cmd/worker ./cmd/simulator
 
 FROM ${RUNTIME_IMAGE}
-COPY --from=build /out/api /out/worker /
+COPY --from=build /out/api /out/worker /out/simulator /
 USER 65532:65532
 EXPOSE 3000
 CMD ["/api"]

@@ -56,6 +56,26 @@ type system struct {
 	url string
 	sim *llmtest.Server
 	api string
+
+	said transcript // of every process
+}
+
+// transcript keeps what processes write.
+type transcript struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (s *transcript) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.Write(p)
+}
+
+func (s *transcript) String() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.text.String()
 }
 
 func start(t *testing.T, options ...llmtest.Option) *system {
@@ -99,7 +119,8 @@ func (s *system) run(name string, env ...string) *process {
 	s.t.Helper()
 	cmd := exec.Command(filepath.Join(bin, name))
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, env...)
-	cmd.Stdout, cmd.Stderr = s.t.Output(), s.t.Output()
+	out := io.MultiWriter(s.t.Output(), &s.said)
+	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
 		s.t.Fatal(err)
 	}

@@ -48,7 +48,7 @@ var allowed = map[string][]string{
 	"pkg/protocol": {}, // a model, in tests alone
 
 	"pkg/config":    {"pkg/jobtype", "pkg/retry"},
-	"pkg/telemetry": {"pkg/queue", "pkg/upstream"},
+	"pkg/telemetry": {"pkg/queue", "pkg/upstream", "pkg/worker"},
 	"web/dashboard": {},
 }
 
@@ -67,6 +67,8 @@ var only = map[string]string{
 	"github.com/openai/openai-go":     "pkg/llm/openai",
 	"github.com/pressly/goose":        "pkg/pg",
 	"github.com/oapi-codegen/runtime": "pkg/api",
+	"github.com/prometheus":           "pkg/telemetry",
+	"go.opentelemetry.io":             "pkg/telemetry",
 }
 
 func TestArrows(t *testing.T) {

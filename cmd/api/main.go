@@ -2,6 +2,7 @@
 //
 //	api              serves until SIGTERM or an interrupt, and lets open requests end
 //	api migrate      brings the database's schema to this version, tells it the configured types, and exits
+//	api migrate wait returns when somebody has done that, or ten minutes are over
 //	api key          makes, lists and revokes API keys
 //	api healthcheck  asks the server on this machine whether it is ready, for containers without curl
 //	api help         lists the settings
@@ -32,6 +33,7 @@ import (
 	"github.com/sluicedev/sluice/pkg/key"
 	"github.com/sluicedev/sluice/pkg/pg"
 	"github.com/sluicedev/sluice/pkg/queue"
+	"github.com/sluicedev/sluice/pkg/telemetry"
 	"github.com/sluicedev/sluice/pkg/upstream"
 )
 
@@ -71,20 +73,22 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	verb := strings.Join(args, " ")
 	switch verb {
 	case "help", "-h", "-help", "--help":
-		_, err := fmt.Fprintf(stdout, "usage: api [serve | migrate | key | healthcheck | help]\n\n`api key help` tells about API keys. Settings, from the environment:\n\n%s", config.Help("api"))
+		_, err := fmt.Fprintf(stdout, "usage: api [serve | migrate | migrate wait | key | healthcheck | help]\n\n`api key help` tells about API keys. Settings, from the environment:\n\n%s", config.Help("api"))
 		return err
-	case "", "serve", "migrate", "healthcheck":
+	case "", "serve", "migrate", "migrate wait", "healthcheck":
 	default:
-		return fmt.Errorf("%q is none of serve, migrate, key, healthcheck, help", verb)
+		return fmt.Errorf("%q is none of serve, migrate, migrate wait, key, healthcheck, help", verb)
 	}
 	cfg, err := config.API(config.Environ(environ))
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewJSONHandler(stderr, nil))
+	log := telemetry.Logger(stderr, cfg.LogLevel)
 	switch verb {
 	case "migrate":
 		return migrate(ctx, cfg, log)
+	case "migrate wait":
+		return waitMigrated(ctx, cfg, log)
 	case "healthcheck":
 		return healthcheck(ctx, cfg)
 	}
@@ -136,13 +140,29 @@ func serve(ctx context.Context, cfg config.APIConfig, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
+	metrics := telemetry.NewAPI()
+	tracer, flush, err := telemetry.Traces(ctx, "sluice-api", config.Environ(os.Environ()))
+	if err != nil {
+		return fmt.Errorf("OTEL_*: %w", err)
+	}
+	defer telemetry.Flush(flush, log)
+	var enqueuing func(context.Context, http.Header, int) (string, func(error))
+	if tracer != nil {
+		enqueuing = tracer.Enqueue
+	}
+	metrics.Pools(map[string]*pgxpool.Pool{"main": db})
 	server, err := api.New(api.Config{
-		Queue: queue.New(db, cfg.Types), Upstreams: upstream.New(db), DB: db, Keys: ring, CORSOrigins: cfg.CORSOrigins,
+		Queue: queue.New(db, cfg.Types), Upstreams: upstream.New(db).Telling(metrics.BreakerChanged), DB: db, Keys: ring, CORSOrigins: cfg.CORSOrigins,
 		MaxQueued: cfg.MaxQueued, RateLimit: cfg.RateLimit, ListenURL: cfg.DirectDatabaseURL.Reveal(), Log: log,
+		Metrics: metrics.Handler(), Answered: metrics.Answered, Enqueuing: enqueuing,
 	})
 	if err != nil {
 		return err
 	}
+	metrics.Streams(server.Streams)
+	metrics.Fleet(telemetry.Fleet{
+		Counts: server.Counts, Upstreams: server.Upstreams, Backlog: server.Backlog, Limit: api.ProbeTimeout, Log: log,
+	})
 	public, err := net.Listen("tcp", net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)))
 	if err != nil {
 		return fmt.Errorf("SLUICE_HOST, PORT: %w", err)

@@ -258,3 +258,30 @@ func TestSlowHeadersAreShutOut(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A pod that starts before the release's migration waits for it.
+func TestWaitForTheMigration(t *testing.T) {
+	t.Parallel()
+	database := "DATABASE_URL=" + pgtest.EmptyURL(t)
+	logs, stderr := io.Pipe()
+	waited := make(chan error, 1)
+	go func() {
+		waited <- run(t.Context(), []string{"migrate", "wait"}, []string{database}, io.Discard, stderr)
+		stderr.Close()
+	}()
+	if lines := bufio.NewScanner(logs); !lines.Scan() || !strings.Contains(lines.Text(), "waiting for the schema") {
+		t.Fatalf("it says %q", lines.Text())
+	}
+	go io.Copy(io.Discard, logs)
+	select {
+	case err := <-waited:
+		t.Fatalf("it did not wait: %v", err)
+	default:
+	}
+	if err := run(t.Context(), []string{"migrate"}, []string{database}, io.Discard, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-waited; err != nil {
+		t.Error(err)
+	}
+}

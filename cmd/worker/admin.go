@@ -9,15 +9,11 @@ import (
 	"net/http/pprof"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/collectors"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
-
 	"github.com/sluicedev/sluice/pkg/pg"
 )
 
 // serveAdmin serves probes, metrics of the process and pprof on an address of its own, where one is set.
-func serveAdmin(addr string, db pg.DB, log *slog.Logger) (stop func(), err error) {
+func serveAdmin(addr string, db pg.DB, metrics http.Handler, log *slog.Logger) (stop func(), err error) {
 	if addr == "" {
 		return func() {}, nil
 	}
@@ -25,17 +21,15 @@ func serveAdmin(addr string, db pg.DB, log *slog.Logger) (stop func(), err error
 	if err != nil {
 		return nil, fmt.Errorf("SLUICE_ADMIN_ADDR: %w", err)
 	}
-	server := &http.Server{Handler: adminRoutes(db), ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{Handler: adminRoutes(db, metrics), ReadHeaderTimeout: 5 * time.Second}
 	go server.Serve(listener)
 	log.Info("admin endpoints", "address", listener.Addr().String())
 	return func() { server.Close() }, nil
 }
 
-func adminRoutes(db pg.DB) http.Handler {
-	registry := prometheus.NewRegistry()
-	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+func adminRoutes(db pg.DB, metrics http.Handler) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
+	mux.Handle("GET /metrics", metrics)
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)

@@ -8,12 +8,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
 	"sync"
 	"syscall"
+
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sluicedev/sluice/pkg/breaker"
 	"github.com/sluicedev/sluice/pkg/config"
@@ -21,6 +22,7 @@ import (
 	"github.com/sluicedev/sluice/pkg/llm/openai"
 	"github.com/sluicedev/sluice/pkg/pg"
 	"github.com/sluicedev/sluice/pkg/queue"
+	"github.com/sluicedev/sluice/pkg/telemetry"
 	"github.com/sluicedev/sluice/pkg/upstream"
 	"github.com/sluicedev/sluice/pkg/webhook"
 	"github.com/sluicedev/sluice/pkg/worker"
@@ -60,7 +62,7 @@ func run(ctx context.Context, args, environ []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	log := slog.New(slog.NewJSONHandler(out, nil))
+	log := telemetry.Logger(out, cfg.LogLevel)
 	thrifty()
 
 	db, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), pg.Options{MaxConns: mainConns, AppName: "sluice-worker"})
@@ -83,14 +85,31 @@ func run(ctx context.Context, args, environ []string, out io.Writer) error {
 	if err := webhook.Sync(ctx, db, cfg.TypesVersion, endpoints(cfg)); err != nil {
 		return err
 	}
-	hooks, err := newDeliverer(db, cfg, log)
+	metrics := telemetry.NewWorker()
+	deliverer, err := newDeliverer(db, cfg, metrics.Delivered, log)
 	if err != nil {
 		return err
 	}
 
 	rules := breaker.DefaultRules
 	rules.HoldFor = cfg.HoldProbeInterval
-	stopAdmin, err := serveAdmin(cfg.AdminAddr, db, log)
+	tracer, flush, err := telemetry.Traces(ctx, "sluice-worker", config.Environ(environ))
+	if err != nil {
+		return fmt.Errorf("OTEL_*: %w", err)
+	}
+	defer telemetry.Flush(flush, log)
+	hooks := metrics.Hooks()
+	if tracer != nil {
+		hooks.Calling, hooks.TraceID = tracer.Call, telemetry.TraceID
+	}
+	metrics.Pools(map[string]*pgxpool.Pool{"main": db, "pulse": pulse})
+	w := worker.New(db, pulse, upstream.New(db).WithRules(rules).Telling(metrics.BreakerChanged), worker.Config{
+		Types: cfg.Types, Providers: providers(cfg), Concurrency: cfg.Concurrency, DeathAfter: cfg.DeathAfter,
+		DrainLimit: cfg.DrainLimit, Share: cfg.UpstreamShare, ListenURL: cfg.DirectDatabaseURL.Reveal(),
+		Owed: deliverer.Owed, Hooks: hooks, Log: log,
+	})
+	metrics.Load(w.Load)
+	stopAdmin, err := serveAdmin(cfg.AdminAddr, db, metrics.Handler(), log)
 	if err != nil {
 		return err
 	}
@@ -99,11 +118,8 @@ func run(ctx context.Context, args, environ []string, out io.Writer) error {
 	defer delivering.Wait() // for calls in flight
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	delivering.Go(func() { hooks.Run(ctx) })
-	return worker.New(db, pulse, upstream.New(db).WithRules(rules), worker.Config{
-		Types: cfg.Types, Providers: providers(cfg), Concurrency: cfg.Concurrency, DeathAfter: cfg.DeathAfter,
-		DrainLimit: cfg.DrainLimit, Share: cfg.UpstreamShare, ListenURL: cfg.DirectDatabaseURL.Reveal(), Owed: hooks.Owed, Log: log,
-	}).Run(ctx)
+	delivering.Go(func() { deliverer.Run(ctx) })
+	return w.Run(ctx)
 }
 
 func providers(cfg config.WorkerConfig) map[string]llm.Provider {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"time"
 
 	"github.com/sluicedev/sluice/pkg/config"
 	"github.com/sluicedev/sluice/pkg/pg"
@@ -11,8 +12,8 @@ import (
 )
 
 // newDeliverer wires what tells others that their jobs have ended.
-func newDeliverer(db pg.DB, cfg config.WorkerConfig, log *slog.Logger) (*webhook.Deliverer, error) {
-	hooks := webhook.Config{Keys: map[string][]webhook.Key{}, Endpoints: endpoints(cfg), Hosts: cfg.WebhookHosts, Schedule: webhook.Day, Log: log}
+func newDeliverer(db pg.DB, cfg config.WorkerConfig, observe func(int, error, time.Duration), log *slog.Logger) (*webhook.Deliverer, error) {
+	hooks := webhook.Config{Keys: map[string][]webhook.Key{}, Endpoints: endpoints(cfg), Hosts: cfg.WebhookHosts, Schedule: webhook.Day, Observe: observe, Log: log}
 	secrets := map[string]config.Secret{"": cfg.WebhookSecrets}
 	for tenant, w := range cfg.Webhooks {
 		secrets[tenant] = w.Secrets

@@ -21,6 +21,7 @@ import (
 	"github.com/sluicedev/sluice/pkg/jobtype"
 	"github.com/sluicedev/sluice/pkg/pg/pgtest"
 	"github.com/sluicedev/sluice/pkg/queue"
+	"github.com/sluicedev/sluice/pkg/telemetry"
 	"github.com/sluicedev/sluice/pkg/upstream"
 )
 
@@ -55,11 +56,16 @@ func openWith(t testing.TB, pool *pgxpool.Pool, change func(*Server), origins ..
 	s.queue = queue.New(pool, jobtype.Builtin("gpt-5"))
 	upstreams := upstream.New(pool)
 	must(t, upstreams.Ensure(t.Context(), upstreamName))
+	metrics := telemetry.NewAPI()
+	log := slog.New(slog.NewTextHandler(s.log, nil))
 	server, err := New(Config{
-		Queue: s.queue, Upstreams: upstreams, DB: pool, CORSOrigins: origins,
-		Log: slog.New(slog.NewTextHandler(s.log, nil)),
+		Queue: s.queue, Upstreams: upstreams, DB: pool, CORSOrigins: origins, Log: log,
+		Metrics: metrics.Handler(), Answered: metrics.Answered,
 	})
 	must(t, err)
+	metrics.Fleet(telemetry.Fleet{
+		Counts: server.Counts, Upstreams: server.Upstreams, Backlog: server.Backlog, Limit: ProbeTimeout, Log: log,
+	})
 	change(server)
 	s.server = server
 	s.url = listen(t, server.Serve)

@@ -42,7 +42,7 @@ func (s *Server) Enqueue(c echo.Context, params EnqueueParams) error {
 	}
 	job.IdempotencyKey = params.IdempotencyKey
 	tenant := s.tenant(c)
-	made, err := s.store(c.Request().Context(), tenant, queue.Jobs(newJob(tenant, job)))
+	made, err := s.traced(c, tenant, queue.Jobs(newJob(tenant, job)))
 	if err != nil {
 		return refuseJob(err, func(_ int, field string) string {
 			if field == "idempotency_key" {
@@ -51,12 +51,27 @@ func (s *Server) Enqueue(c echo.Context, params EnqueueParams) error {
 			return field
 		})
 	}
+	s.log.Debug("a job was enqueued", "request_id", requestID(c), "job_id", made[0].ID, "type", job.Type, "upstream", made[0].Line, "replayed", made[0].Replayed)
 	s.ring(made)
 	if wait, ok := preferredWait(c.Request().Header); ok && s.waiters.enter(s.ofStreams.waiters) {
 		defer s.waiters.leave()
 		return s.answerWithin(c, job.Type, made[0], wait)
 	}
 	return s.answerEnqueued(c, job.Type, made[0])
+}
+
+// traced stores jobs within the trace of their request, which is kept with them.
+func (s *Server) traced(c echo.Context, tenant string, jobs queue.Batch) (made []queue.Enqueued, err error) {
+	traceparent, end := s.trace(c.Request().Context(), c.Request().Header, jobs.Len)
+	defer func() { end(err) }()
+	if traceparent == "" {
+		return s.store(c.Request().Context(), tenant, jobs)
+	}
+	return s.store(c.Request().Context(), tenant, queue.Batch{Len: jobs.Len, Job: func(i int) (queue.NewJob, error) {
+		job, err := jobs.Job(i)
+		job.Traceparent = traceparent
+		return job, err
+	}})
 }
 
 // ring tells workers of jobs that may start now. Nothing depends on it: it spares them the wait until they poll.
@@ -116,7 +131,7 @@ func (s *Server) EnqueueBatch(c echo.Context) error {
 		return invalid(inBody(jsonFaults(err))...)
 	}
 	tenant := s.tenant(c)
-	made, err := s.store(c.Request().Context(), tenant, s.batch(tenant, elements))
+	made, err := s.traced(c, tenant, s.batch(tenant, elements))
 	if err != nil {
 		return refuseJob(err, inBatch)
 	}

@@ -55,7 +55,7 @@ func (f fleet) worst() *upstream.Status {
 	return worst
 }
 
-// openness orders breaker states, as in the metric sluice_breaker_state.
+// openness orders breaker states by how far they are from closed.
 func openness(state string) int {
 	switch BreakerState(state) {
 	case BreakerStateOpen:

@@ -33,7 +33,7 @@ func (s *Server) GetReady(c echo.Context) error {
 
 // GetMetrics is GET /metrics.
 func (s *Server) GetMetrics(c echo.Context) error {
-	s.metrics.handler().ServeHTTP(c.Response(), c.Request())
+	s.metrics.ServeHTTP(c.Response(), c.Request())
 	return nil
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/google/uuid"
 	"github.com/labstack/echo/v4"
@@ -20,7 +21,7 @@ import (
 	"github.com/sluicedev/sluice/pkg/upstream"
 )
 
-// Config is what a Server is made of. All of it but Keys, CORSOrigins, ListenURL, MaxQueued and RateLimit has to be there.
+// Config is what a Server is made of. Queue, Upstreams, DB and Log have to be there.
 type Config struct {
 	Queue       *queue.Queue
 	Upstreams   *upstream.Store
@@ -31,6 +32,11 @@ type Config struct {
 	MaxQueued   int       // jobs of one tenant that may wait at once; 0: any number
 	RateLimit   int       // requests of one key in a second; 0: any number
 	Log         *slog.Logger
+
+	Metrics http.Handler // of /metrics, which is empty without it
+	// Enqueuing begins the trace of a request that enqueues so many jobs; the traceparent is kept with each. nil: no traces.
+	Enqueuing func(ctx context.Context, header http.Header, jobs int) (traceparent string, end func(err error))
+	Answered  func(method, route string, status int, took time.Duration) // told of each request; the route is "none" where none of ours took it
 }
 
 // Server answers HTTP. It has no state but what it read within the last second.
@@ -44,7 +50,10 @@ type Server struct {
 	log       *slog.Logger
 
 	contract *contract
-	metrics  *metrics
+	metrics  http.Handler
+	answered func(method, route string, status int, took time.Duration)
+	trace    func(ctx context.Context, header http.Header, jobs int) (string, func(error))
+	known    map[string]bool // routes that are counted, with their methods
 	echo     *echo.Echo
 	stopping atomic.Bool
 	ending   chan struct{} // closed when it stops
@@ -91,7 +100,15 @@ func New(cfg Config) (*Server, error) {
 	s.places = newWatch(s.readPlace)
 	s.lineups = newWatch(s.readLineup)
 	s.hub = newHub(s, cfg.ListenURL)
-	s.metrics = newMetrics(s)
+	if s.metrics, s.answered = cfg.Metrics, cfg.Answered; s.metrics == nil {
+		s.metrics = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	}
+	if s.trace = cfg.Enqueuing; s.trace == nil {
+		s.trace = func(context.Context, http.Header, int) (string, func(error)) { return "", func(error) {} }
+	}
+	if s.answered == nil {
+		s.answered = func(string, string, int, time.Duration) {}
+	}
 	if s.echo, err = s.routes(cfg.CORSOrigins); err != nil {
 		return nil, err
 	}
@@ -106,13 +123,13 @@ func (s *Server) routes(origins []string) (*echo.Echo, error) {
 	if err != nil {
 		return nil, err
 	}
-	e.Use(s.metrics.count, identify, harden, allowHead, recovered())
+	e.Use(s.count, identify, harden, allowHead, recovered())
 	if len(origins) > 0 {
 		e.Use(middleware.CORSWithConfig(cors(origins)))
 	}
 	e.Use(guard, s.authenticate, s.deadline, s.bodies.bound, onePrefer, s.contract.check)
 	RegisterHandlers(e, s)
-	s.metrics.know(e.Routes())
+	s.know(e.Routes())
 	return e, nil
 }
 

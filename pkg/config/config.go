@@ -1,6 +1,7 @@
 package config
 
 import (
+	"log/slog"
 	"maps"
 	"slices"
 	"time"
@@ -21,6 +22,7 @@ type Shared struct {
 	Upstreams    map[string]Upstream       // by configured name
 	Webhooks     map[string]TenantWebhooks // by tenant
 	AdminAddr    string                    // host:port, "" is off
+	LogLevel     slog.Level
 }
 
 // Upstream is a configured upstream: a provider and a credential.
@@ -117,6 +119,7 @@ func (r *reader) everyone() (Shared, own) {
 		DirectDatabaseURL: directDatabaseURL.read(r),
 		AdminAddr:         adminAddr.read(r),
 	}
+	_ = shared.LogLevel.UnmarshalText([]byte(logLevel.read(r))) // it is one of those that are allowed
 	if !r.anySet(databaseURL.Name, databaseURL.Name+fileSuffix) {
 		r.wrong.add(databaseURL.Name, "is not set, must be %s", databaseURL.Allowed)
 	}

@@ -85,6 +85,7 @@ var (
 	openAIModel   = text("OPENAI_MODEL", both, jobtype.BuiltinModel, "a model's name", "model of the types on the built-in upstream openai that name none", isModel)
 
 	configFile = text("SLUICE_CONFIG", both, noFallback, "a readable YAML file", "the file with upstreams, policies and types (built in: three types on openai)", anyText)
+	logLevel   = text("SLUICE_LOG_LEVEL", both, "info", "debug, info, warn or error", "the least that is logged, as JSON unless it goes to a terminal; never a payload, a result or a secret", isLevel)
 	adminAddr  = text("SLUICE_ADMIN_ADDR", both, noFallback, "host:port, such as 127.0.0.1:9090", "serves /metrics, /livez, /readyz and pprof; off where not set", isAddr)
 
 	concurrency       = whole("SLUICE_CONCURRENCY", ofWorker, 100, 1, 10_000, "calls in flight of one worker")
@@ -100,7 +101,7 @@ var (
 
 // environment lists the settings in the order of the table.
 var environment = []Setting{
-	databaseURL.Setting, directDatabaseURL.Setting, configFile.Setting, adminAddr.Setting,
+	databaseURL.Setting, directDatabaseURL.Setting, configFile.Setting, adminAddr.Setting, logLevel.Setting,
 	port.Setting, host.Setting, auth.Setting, corsOrigins.Setting, maxQueued.Setting, rateLimit.Setting,
 	openAIKey.Setting, openAIBaseURL.Setting, openAIModel.Setting,
 	concurrency.Setting, deathAfter.Setting, drainLimit.Setting, holdProbeInterval.Setting, upstreamShare.Setting,
@@ -232,6 +233,8 @@ func isAddr(s string) bool {
 }
 
 func isAuth(s string) bool { return s == AuthRequired || s == AuthOff }
+
+func isLevel(s string) bool { return slices.Contains([]string{"debug", "info", "warn", "error"}, s) }
 
 func isModel(s string) bool { return jobtype.ValidModel(s) }
 

@@ -126,7 +126,7 @@ func (j bulkJob) enqueued() Enqueued {
 
 var (
 	intoJobs = []string{"id", "tenant", "type", "state", "priority", "payload", "max_attempts", "upstream", "callback_url",
-		"scheduled_at", "expires_at", "created_at", "updated_at", "seq"}
+		"scheduled_at", "expires_at", "created_at", "updated_at", "seq", "traceparent"}
 	intoReady   = []string{"line", "priority", "seq", "job_id", "tenant", "type", "since", "expires_at"}
 	intoDelayed = []string{"due_at", "job_id", "tenant", "line", "expires_at"}
 )
@@ -135,7 +135,7 @@ var (
 func (b *bulk) Values() ([]any, error) {
 	j := &b.jobs[len(b.jobs)-1]
 	return []any{j.id, j.tenant, j.jobType, string(j.state), int16(j.priority), j.payload, int32(j.maxAttempts), j.upstream, j.callback,
-		j.scheduledAt, j.expiresAt, b.now, b.now, j.place}, nil
+		j.scheduledAt, j.expiresAt, b.now, b.now, j.place, j.traceparent}, nil
 }
 
 // Err is nil: see Next.

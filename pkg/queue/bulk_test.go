@@ -15,6 +15,7 @@ func mixed(i int) NewJob {
 	job := NewJob{Type: []string{"chat", "patient", "paced", "free"}[i%4], Payload: json.RawMessage(fmt.Sprintf(`{"input":"%d \u00e9", "n":1e2}`, i))}
 	if i%3 == 0 {
 		job.Priority, job.MaxAttempts, job.Tenant, job.CallbackURL = new(2), new(7), "acme", "https://app.example/hook"
+		job.Traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 	}
 	switch i % 5 {
 	case 1:
@@ -35,7 +36,7 @@ const stored = `
 select coalesce(json_agg(row order by seq), '[]')::text
 from (
     select j.seq, json_build_array(j.tenant, j.type, j.state, j.priority, j.payload::text, j.attempts, j.max_attempts, j.lease, j.worker,
-        j.upstream, j.idempotency_key, j.request_hash, j.callback_url, j.expires_at - greatest(j.created_at, j.scheduled_at), j.created_at = j.updated_at,
+        j.upstream, j.idempotency_key, j.request_hash, j.callback_url, j.traceparent, j.expires_at - greatest(j.created_at, j.scheduled_at), j.created_at = j.updated_at,
         case when j.type = 'free' or j.scheduled_at < now() - interval '1 year' or j.scheduled_at = date_trunc('second', j.scheduled_at)
              then j.scheduled_at::text else (j.scheduled_at - j.created_at)::text end,
         (select json_agg(json_build_array(r.line, r.priority, r.seq = j.seq, r.tenant, r.type, r.since = j.created_at, r.expires_at = j.expires_at)) from ready r where r.job_id = j.id),

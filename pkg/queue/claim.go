@@ -43,6 +43,8 @@ type Claimed struct {
 	Upstream    *string
 	HeldAt      *time.Time
 	StartedAt   time.Time
+	Since       time.Time // from when on it could have started
+	Traceparent string    // of the trace that enqueued it; "": none
 }
 
 // The narrow rows are locked first, with SKIP LOCKED, and are gone whatever their jobs say: a row whose job is not
@@ -74,7 +76,7 @@ with gate as materialized (
     from unnest($4::text[], $5::interval[]) as t(type, timeout)
     where j.id = any (array(select job_id from picked)) and j.state = 'queued' and j.type = t.type
     returning j.id, j.tenant, j.type, j.payload, j.attempts, j.max_attempts, j.lease, j.worker, j.upstream, j.held_at,
-        j.started_at, j.deadline_at, j.priority, j.seq
+        j.started_at, j.deadline_at, j.priority, j.seq, j.created_at, j.scheduled_at, j.traceparent
 ), attempt as (
     insert into attempts (job_id, number, worker, upstream, started_at)
     select id, lease, worker, upstream, started_at from job
@@ -82,7 +84,8 @@ with gate as materialized (
     insert into claims (id, worker, line, job_ids, leases, deadline_at)
     select $1, $2, $3, array_agg(id), array_agg(lease), deadline_at from job group by deadline_at
 )
-select id, tenant, type, payload, attempts, max_attempts, lease, upstream, held_at, started_at
+select id, tenant, type, payload, attempts, max_attempts, lease, upstream, held_at, started_at,
+    greatest(created_at, scheduled_at), coalesce(traceparent, '')
 from job
 order by priority, seq`
 
@@ -95,7 +98,7 @@ func (q *Queue) Claim(ctx context.Context, c Claim) ([]Claimed, error) {
 }
 
 func scanClaimed(r pgx.CollectableRow) (j Claimed, err error) {
-	return j, r.Scan(&j.ID, &j.Tenant, &j.Type, raw(&j.Payload), &j.Attempts, &j.MaxAttempts, &j.Lease, &j.Upstream, &j.HeldAt, &j.StartedAt)
+	return j, r.Scan(&j.ID, &j.Tenant, &j.Type, raw(&j.Payload), &j.Attempts, &j.MaxAttempts, &j.Lease, &j.Upstream, &j.HeldAt, &j.StartedAt, &j.Since, &j.Traceparent)
 }
 
 const claimOfSQL = `

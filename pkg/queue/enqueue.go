@@ -33,6 +33,7 @@ type NewJob struct {
 	Delay          *time.Duration // the same, from the database's now; excludes ScheduledAt
 	IdempotencyKey string         // names the request within the tenant for as long as the job exists
 	CallbackURL    string
+	Traceparent    string // of the trace that enqueues it, W3C; "": none. No part of what a key stands for
 }
 
 // Enqueued tells what became of a NewJob. Replayed: its key named an earlier job, and this is that one.
@@ -124,6 +125,7 @@ type row struct {
 	scheduledAt           *time.Time
 	delayMS, maxWaitMS    *int64
 	key, callback         *string
+	traceparent           *string
 	hash                  []byte
 }
 
@@ -173,7 +175,7 @@ func (q *Queue) row(j NewJob) (row, error) {
 		tenant: cmp.Or(j.Tenant, DefaultTenant), jobType: t.Name, line: t.Name,
 		priority: deref(j.Priority, t.Priority), maxAttempts: deref(j.MaxAttempts, t.MaxAttempts),
 		payload: string(j.Payload), scheduledAt: j.ScheduledAt,
-		key: orNil(j.IdempotencyKey), callback: orNil(j.CallbackURL),
+		key: orNil(j.IdempotencyKey), callback: orNil(j.CallbackURL), traceparent: orNil(j.Traceparent),
 	}
 	if t.Upstream != "" {
 		r.line = jobtype.UpstreamName(t.Upstream, model)
@@ -328,14 +330,14 @@ const enqueueNewSQL = enqueueHead + enqueueTail
 const enqueueHead = `
 with given as materialized (
     select coalesce(g.id, uuid_v7()) as id, nextval('jobs_seq') as seq, g.ord, g.tenant, g.type, g.upstream,
-        g.priority::smallint as priority, g.payload, g.max_attempts, g.key, g.hash, g.callback, clock.now,
+        g.priority::smallint as priority, g.payload, g.max_attempts, g.key, g.hash, g.callback, g.traceparent, clock.now,
         case when g.delay_ms is null then g.scheduled_at
              else clock.now + g.delay_ms * interval '1 millisecond' end as scheduled_at, g.max_wait_ms,
         coalesce(g.scheduled_at > clock.now + interval '30 days', false) as too_late
     from unnest($1::text[], $2::text[], $3::text[], $4::int[], $5::text[], $6::int[], $7::text[], $8::bytea[],
-                $9::text[], $10::timestamptz[], $11::bigint[], $12::bigint[], $13::uuid[])
+                $9::text[], $10::timestamptz[], $11::bigint[], $12::bigint[], $13::uuid[], $16::text[])
         with ordinality as g(tenant, type, upstream, priority, payload, max_attempts, key, hash, callback,
-                             scheduled_at, delay_ms, max_wait_ms, id, ord),
+                             scheduled_at, delay_ms, max_wait_ms, id, traceparent, ord),
         (select clock_timestamp() as now, case when $15 <> '' then set_config('lock_timeout', $15, true) end) clock
 ), timed as (
     select *, coalesce(scheduled_at > now, false) as waits,
@@ -343,9 +345,9 @@ with given as materialized (
     from given
 ), job as (
     insert into jobs (id, tenant, type, state, priority, payload, max_attempts, upstream, idempotency_key, request_hash,
-        callback_url, scheduled_at, expires_at, created_at, updated_at, seq)
+        callback_url, traceparent, scheduled_at, expires_at, created_at, updated_at, seq)
     select id, tenant, type, case when waits then 'delayed' else 'queued' end, priority, payload::json, max_attempts,
-        upstream, key, hash, callback, scheduled_at, expires_at, now, now, seq
+        upstream, key, hash, callback, traceparent, scheduled_at, expires_at, now, now, seq
     from timed
     where not too_late and not ($14 and exists (select from given where too_late))
     order by tenant, key, seq
@@ -413,7 +415,7 @@ func insert(ctx context.Context, db pg.DB, rows []row, on terms) ([]fate, error)
 		of(rows, func(r row) *int64 { return r.delayMS }),
 		of(rows, func(r row) *int64 { return r.maxWaitMS }),
 		of(rows, func(r row) pgtype.UUID { return pgtype.UUID{Bytes: deref(r.id, uuid.Nil), Valid: r.id != nil} }),
-		on.together, on.patience)
+		on.together, on.patience, traceparents(rows))
 	if err != nil {
 		return nil, err
 	}
@@ -438,6 +440,14 @@ func insert(ctx context.Context, db pg.DB, rows []row, on terms) ([]fate, error)
 
 func tooLate(index int) *Invalid {
 	return &Invalid{Index: index, Field: "scheduled_at", Message: "must be at most 30 days ahead"}
+}
+
+// traceparents is nil, which costs nothing, where no row has one.
+func traceparents(rows []row) pgtype.FlatArray[*string] {
+	if !slices.ContainsFunc(rows, func(r row) bool { return r.traceparent != nil }) {
+		return nil
+	}
+	return of(rows, func(r row) *string { return r.traceparent })
 }
 
 const earlierSQL = `

@@ -56,6 +56,15 @@ func (d Dip) seen(r Reading, window time.Duration, at time.Time, since time.Dura
 	return d
 }
 
+// Reserve is what is left in a bucket for surprises, in calls or tokens; 0 where no limit is known.
+func (q Quota) Reserve(d Dimension) float64 {
+	l := q.Limits[d]
+	if !l.Known() {
+		return 0
+	}
+	return min(q.reserve(l), l.Limit)
+}
+
 // reserve of a limit, in calls or tokens: at least the refill of one slot, as the ring is not finer than that. Without
 // headers the bucket is found empty by design, each time that a refusal tells of it, and so that teaches nothing.
 func (q Quota) reserve(l Limit) float64 {

@@ -51,6 +51,7 @@ type Dimension struct {
 	Remaining *int64
 	ResetsAt  *time.Time    // when it is full again
 	Window    time.Duration // in which it fills; 0: there is no limit
+	Reserve   int64         // of it, what is left alone for surprises
 }
 
 // Tight is what holds calls up.
@@ -78,7 +79,7 @@ func tight(o quota.Outlook) Tight {
 // dimension is a limit as of the quota's time.
 func dimension(q quota.Quota, d quota.Dimension) Dimension {
 	limit, remaining, resetsAt := columns(q, d)
-	return Dimension{limit, remaining, resetsAt, q.Limits[d].Window}
+	return Dimension{limit, remaining, resetsAt, q.Limits[d].Window, int64(q.Reserve(d))}
 }
 
 // tokens is the limit of tokens that holds calls up, or where none does the one that has less left.

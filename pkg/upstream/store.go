@@ -27,15 +27,31 @@ var ErrNotFound = errors.New("there is no such upstream")
 
 // Store is the upstreams in one database. It has no state of its own and is safe for use by many goroutines.
 type Store struct {
-	db    pg.DB
-	rules breaker.Rules
+	db      pg.DB
+	rules   breaker.Rules
+	changed func(Change)
 }
 
 // New gives the upstreams in db with the published rules.
-func New(db pg.DB) *Store { return &Store{db: db, rules: breaker.DefaultRules} }
+func New(db pg.DB) *Store {
+	return &Store{db: db, rules: breaker.DefaultRules, changed: func(Change) {}}
+}
+
+// Change is a breaker's change of state that this process made: each is made by one alone.
+type Change struct {
+	Upstream, From, To string
+	Reason             string // "" of none
+}
+
+// Telling gives the same upstreams, of whose changes that are made through it somebody is told.
+func (s *Store) Telling(changed func(Change)) *Store {
+	return &Store{db: s.db, rules: s.rules, changed: changed}
+}
 
 // WithRules gives the same upstreams under other rules.
-func (s *Store) WithRules(rules breaker.Rules) *Store { return &Store{db: s.db, rules: rules} }
+func (s *Store) WithRules(rules breaker.Rules) *Store {
+	return &Store{db: s.db, rules: rules, changed: s.changed}
+}
 
 // HoldFor is how long, by the rules, to wait between two looks whether what was refused is accepted again.
 func (s *Store) HoldFor() time.Duration { return s.rules.HoldFor }
@@ -139,6 +155,9 @@ func (s *Store) swap(ctx context.Context, old, next row, by string) (swapped boo
 		}
 	}
 	err = s.db.QueryRow(ctx, swapSQL, old.Name, old.Version, string(state), null(string(transition))).Scan(&swapped)
+	if swapped && old.moved(next) {
+		s.changed(Change{old.Name, old.State, next.State, value(next.Reason)})
+	}
 	return swapped, err
 }
 

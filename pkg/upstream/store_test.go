@@ -706,3 +706,18 @@ func TestTheTighterLimitOfTokensIsTold(t *testing.T) {
 		t.Errorf("tight %q, limit %v", s.Tight, *s.Tokens.Limit)
 	}
 }
+
+// Of each change of state the process that made it is told, once, and nobody of what changes none.
+func TestChangesAreTold(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t).warm()
+	var told []Change
+	teller := f.Store.Telling(func(c Change) { told = append(told, c) })
+	f.must(teller.Pause(t.Context(), gpt5, "me"))
+	f.must(teller.Pause(t.Context(), gpt5, "me"))
+	f.must(f.Store.Resume(t.Context(), gpt5, "another process"))
+	want := []Change{{gpt5, "closed", "open", "operator"}}
+	if !slices.Equal(told, want) {
+		t.Errorf("told %v, want %v", told, want)
+	}
+}

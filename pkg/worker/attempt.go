@@ -3,8 +3,10 @@ package worker
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/google/uuid"
@@ -29,6 +31,7 @@ type attempt struct {
 	cold     bool         // it is made with the permit of a probe, and is the first call ever
 	began    time.Time    // the call
 	counted  bool         // as a success; guarded by the reporter's mutex
+	traceID  string       // of the call; "": none
 	checked  time.Time    // when its claim was sent, which looked at the breaker
 
 	// Guarded by the life's mutex.
@@ -73,8 +76,38 @@ func (l *life) prepare(line *line, gate queue.Gate, jobs []queue.Claimed) []*att
 // the first ones do the work of the others.
 func (l *life) run() {
 	for a := l.next(); a != nil; a = l.next() {
-		l.recorder.record(l.try(a), a)
+		end := l.try(a)
+		l.tell(a, end)
+		l.recorder.record(end, a)
 	}
+}
+
+// tell tells the hook, and whoever debugs, how the attempt ended.
+func (l *life) tell(a *attempt, end queue.End) {
+	var took time.Duration
+	if !a.began.IsZero() {
+		took = time.Since(a.began)
+	}
+	if ended := a.line.ended[a.job.Type]; ended != nil {
+		ended(end, a.job.StartedAt.Sub(a.job.Since), took)
+	}
+	if l.log.Enabled(l.records, slog.LevelDebug) {
+		l.log.DebugContext(l.records, "an attempt ended", append(a.names(),
+			"outcome", end.Outcome, "state", end.State, "status", end.Status, "request_id", end.RequestID, "took", took)...)
+	}
+}
+
+// names are the attempt's keys of the log. Its error is not among them: it may quote the prompt.
+func (a *attempt) names() []any {
+	names := []any{"job_id", a.job.ID, "attempt", a.job.Lease, "type", a.job.Type}
+	if upstream := value(a.job.Upstream); upstream != "" {
+		_, model, _ := strings.Cut(upstream, ":")
+		names = append(names, "upstream", upstream, "model", model)
+	}
+	if a.traceID != "" {
+		names = append(names, "trace_id", a.traceID)
+	}
+	return names
 }
 
 func (l *life) next() *attempt {
@@ -142,6 +175,7 @@ func (l *life) try(a *attempt) queue.End {
 	}
 	ctx, stop := context.WithTimeout(ctx, a.jobType.Timeout)
 	defer stop()
+	ctx, traced := l.trace(ctx, a)
 	l.begins(a)
 	result, err := l.call(ctx, l.handlers[a.job.Type], Job{
 		ID: a.job.ID, Tenant: a.job.Tenant, Type: a.job.Type, Upstream: value(a.job.Upstream), Payload: a.job.Payload,
@@ -150,7 +184,20 @@ func (l *life) try(a *attempt) queue.End {
 	})
 	end := l.judge(a, result, err, context.Cause(ctx))
 	end.JobID, end.Lease = a.job.ID, a.job.Lease
+	traced(end)
 	return end
+}
+
+// trace begins the trace of the attempt's call, where somebody wants one.
+func (l *life) trace(ctx context.Context, a *attempt) (context.Context, func(queue.End)) {
+	if l.cfg.Hooks.Calling == nil {
+		return ctx, func(queue.End) {}
+	}
+	ctx, ended := l.cfg.Hooks.Calling(ctx, a.job)
+	if l.cfg.Hooks.TraceID != nil {
+		a.traceID = l.cfg.Hooks.TraceID(ctx)
+	}
+	return ctx, ended
 }
 
 // begins notes that the call starts now.
@@ -194,7 +241,7 @@ func (l *life) hasNews(ctx context.Context, a *attempt) bool {
 	}
 	_, err := bounded(ctx, func(ctx context.Context) (struct{}, error) { return struct{}{}, l.readUpstreams(ctx) })
 	if err != nil {
-		l.log.Warn("a call does not start, as the breaker could not be read", "job_id", a.job.ID, "error", err)
+		l.log.Warn("a call does not start, as the breaker could not be read", append(a.names(), "error", err)...)
 	}
 	return err == nil
 }

@@ -155,6 +155,9 @@ func (l *life) claimJobs(ctx context.Context, line *line, gate queue.Gate, n int
 		Limit: n, Gate: gate,
 	})
 	l.changed(len(jobs))
+	if err == nil {
+		l.cfg.Hooks.Claimed(len(jobs), time.Since(sent))
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	early := l.early

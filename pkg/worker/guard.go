@@ -133,6 +133,7 @@ func (l *life) bury(ctx context.Context, beats map[string]int64) error {
 			return err
 		}
 		if buried {
+			l.cfg.Hooks.Swept(Buried, 1)
 			l.log.Warn("a worker is dead; its jobs are queued again", "dead", id)
 		}
 	}
@@ -141,7 +142,10 @@ func (l *life) bury(ctx context.Context, beats map[string]int64) error {
 
 func (l *life) expire(ctx context.Context) error {
 	n, err := l.queue.Expire(ctx)
-	l.changed(n)
+	if n > 0 {
+		l.cfg.Hooks.Swept(Expired, n)
+		l.changed(n)
+	}
 	return err
 }
 
@@ -152,6 +156,7 @@ func (l *life) rescue(ctx context.Context) error {
 		if err != nil || n == 0 {
 			return err
 		}
+		l.cfg.Hooks.Swept(Rescued, n)
 		l.log.Warn("lost jobs were rescued", "jobs", n)
 		l.changed(n)
 		nudge(l.soon) // to see in which lines they wait

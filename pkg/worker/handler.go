@@ -96,11 +96,12 @@ func (w *Worker) prompt(t jobtype.Type) Handler {
 	}
 }
 
-// call runs the handler and turns a panic into an error. Where it happened is for the log alone.
+// call runs the handler and turns a panic into an error. Where it happened is for the log alone; what it said, which may be
+// a piece of the payload, is for the attempt alone.
 func (l *life) call(ctx context.Context, h Handler, job Job) (result Result, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			l.log.Error("a handler panicked", "type", job.Type, "call", job.CallID, "panic", p, "stack", string(debug.Stack()))
+			l.log.Error("a handler panicked", "type", job.Type, "job_id", job.ID, "upstream", job.Upstream, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
 			err = fmt.Errorf("the handler panicked: %v", p)
 		}
 	}()

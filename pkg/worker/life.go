@@ -53,13 +53,14 @@ type life struct {
 
 func newLife(w *Worker, id string) *life {
 	l := &life{
-		Worker: w, id: id, queue: w.newQueue(), log: w.cfg.Log.With("worker", id),
+		Worker: w, id: id, queue: w.newQueue(), log: w.cfg.Log.With("worker_id", id),
 		watch: newWatch(w.cfg.DeathAfter),
 		wake:  make(chan struct{}, 1), soon: make(chan struct{}, 1), news: make(chan struct{}, 1), due: make(chan struct{}, 1),
 		lines: lines(w.cfg.Types, w.handlers, w.cfg.Providers), free: w.cfg.Concurrency,
 		running: map[queue.Lease]*attempt{}, left: map[uuid.UUID]int{}, unclear: map[uuid.UUID]time.Time{},
 		untold: map[uuid.UUID]untold{}, estimates: map[string]estimate{},
 	}
+	l.cfg.Hooks.tell(l.lines)
 	l.calls, l.drop = context.WithCancelCause(context.Background())
 	l.records, l.giveUp = context.WithCancel(context.Background())
 	l.recorder = newRecorder(l)

@@ -21,6 +21,8 @@ type line struct {
 	timeouts []time.Duration // of types
 	longest  time.Duration   // of timeouts
 
+	ended map[string]func(end queue.End, waited, took time.Duration) // by type: whom to tell
+
 	credential string // fingerprint of the key that calls are made with; "": not known, as a handler of one's own has its own
 
 	hot     bool            // somebody may be waiting

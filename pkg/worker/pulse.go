@@ -113,6 +113,7 @@ func (l *life) promoteDue(ctx context.Context) error {
 		if err != nil || n == 0 {
 			return err
 		}
+		l.cfg.Hooks.Swept(Promoted, n)
 		l.changed(n)
 		nudge(l.soon) // to see in which lines they wait
 	}
@@ -206,7 +207,10 @@ func (l *life) forget(ctx context.Context) error {
 // upkeep is the rest of the fleet's work that anybody may do.
 func (l *life) upkeep(ctx context.Context, n int, after *uuid.UUID) {
 	if n%compactEvery == 0 {
-		l.step(ctx, "compaction", counted(l.queue.Compact))
+		l.step(ctx, "compaction", func(ctx context.Context) error {
+			_, err := l.queue.Compact(ctx)
+			return err
+		})
 	}
 	if n%repairEvery == 0 {
 		l.step(ctx, "repair", func(ctx context.Context) error {
@@ -215,6 +219,7 @@ func (l *life) upkeep(ctx context.Context, n int, after *uuid.UUID) {
 				*after = next
 			}
 			if found > 0 {
+				l.cfg.Hooks.Swept(Stranded, found)
 				l.log.Error("jobs were stranded and are in line again: a bug, or an UPDATE by hand", "jobs", found)
 			}
 			return err
@@ -230,9 +235,13 @@ func (l *life) step(ctx context.Context, what string, do func(context.Context) e
 	}
 }
 
-func counted(sweep func(context.Context) (int, error)) func(context.Context) error {
+// counted tells the hook what a sweep found.
+func (l *life) counted(s Sweep, sweep func(context.Context) (int, error)) func(context.Context) error {
 	return func(ctx context.Context) error {
-		_, err := sweep(ctx)
+		n, err := sweep(ctx)
+		if n > 0 {
+			l.cfg.Hooks.Swept(s, n)
+		}
 		return err
 	}
 }

@@ -115,13 +115,16 @@ func (r *recorder) write(ctx context.Context, batch []pending) error {
 	for i, p := range batch {
 		ends[i] = p.end
 	}
+	sent := time.Now()
 	held, err := bounded(ctx, func(ctx context.Context) ([]uuid.UUID, error) {
 		return r.life.queue.End(ctx, r.life.id, ends...)
 	})
 	if err != nil {
 		return err
 	}
-	if late := len(ends) - len(held); late > 0 {
+	late := len(ends) - len(held)
+	r.life.cfg.Hooks.Recorded(len(ends), late, time.Since(sent))
+	if late > 0 {
 		r.life.log.Info("some ends came too late: those jobs were cancelled, or taken by others", "jobs", late)
 	}
 	r.life.changed(len(held))

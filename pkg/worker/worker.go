@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/google/uuid"
@@ -59,6 +60,7 @@ type Config struct {
 	ListenURL   string                  // a direct connection for notifications; "": poll only
 	Unconfirmed time.Duration           // before a job tries again whose credential or model was refused, unconfirmed; 0: 15 s
 	Owed        func()                  // is called when a look saw webhooks that are due; it must return at once. nil: nobody sends them
+	Hooks       Hooks
 	Log         *slog.Logger
 }
 
@@ -68,12 +70,13 @@ type Worker struct {
 	db, pulse pg.DB
 	upstreams *upstream.Store
 	handlers  map[string]Handler
+	life      atomic.Pointer[life] // the present one
 }
 
 // New gives a worker on db. pulse is a pool of its own, for beats alone; upstreams is the fleet's, under its rules. It
 // has the built-in handler for every type of the configuration that is not custom.
 func New(db, pulse pg.DB, upstreams *upstream.Store, cfg Config) *Worker {
-	cfg.Unconfirmed = cmp.Or(cfg.Unconfirmed, unconfirmed)
+	cfg.Unconfirmed, cfg.Hooks = cmp.Or(cfg.Unconfirmed, unconfirmed), cfg.Hooks.orSilent()
 	w := &Worker{cfg: cfg, db: db, pulse: pulse, upstreams: upstreams, handlers: map[string]Handler{}}
 	for _, t := range cfg.Types.All() {
 		if !t.Custom {
@@ -118,10 +121,11 @@ func (w *Worker) Run(ctx context.Context) error {
 			}
 			continue
 		}
+		w.life.Store(l)
 		if err := l.live(ctx); !errors.Is(err, errBuried) {
 			return err
 		}
-		w.cfg.Log.Warn("was given up for dead while it did not beat; its jobs are others' now; starting afresh", "worker", l.id)
+		w.cfg.Log.Warn("was given up for dead while it did not beat; its jobs are others' now; starting afresh", "worker_id", l.id)
 	}
 }
 

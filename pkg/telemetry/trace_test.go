@@ -1,0 +1,157 @@
+package telemetry_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/sdk/trace/tracetest"
+	"go.opentelemetry.io/otel/trace"
+
+	"github.com/sluicedev/sluice/pkg/api"
+	"github.com/sluicedev/sluice/pkg/jobtype"
+	"github.com/sluicedev/sluice/pkg/llm"
+	"github.com/sluicedev/sluice/pkg/llm/llmtest"
+	"github.com/sluicedev/sluice/pkg/llm/openai"
+	"github.com/sluicedev/sluice/pkg/pg/pgtest"
+	"github.com/sluicedev/sluice/pkg/queue"
+	"github.com/sluicedev/sluice/pkg/telemetry"
+	"github.com/sluicedev/sluice/pkg/upstream"
+	"github.com/sluicedev/sluice/pkg/worker"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+// arrivals has whoever waits hear of each span that ended.
+type arrivals struct {
+	*tracetest.InMemoryExporter
+	spans chan tracetest.SpanStub
+}
+
+func (a *arrivals) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
+	for _, s := range tracetest.SpanStubsFromReadOnlySpans(spans) {
+		a.spans <- s
+	}
+	return a.InMemoryExporter.ExportSpans(ctx, spans)
+}
+
+// A client's trace goes through the API, a row and another process to the call that its job led to, whatever brought the job.
+func TestACallLinksToTheTraceThatEnqueuedIt(t *testing.T) {
+	t.Parallel()
+	db, types, log := pgtest.New(t), jobtype.Builtin("gpt-5"), slog.New(slog.DiscardHandler)
+	seen := &arrivals{tracetest.NewInMemoryExporter(), make(chan tracetest.SpanStub, 100)}
+	tracer := telemetry.NewTracer(sdk.NewTracerProvider(sdk.WithSyncer(seen)))
+	upstreams := upstream.New(db)
+	server, err := api.New(api.Config{Queue: queue.New(db, types), Upstreams: upstreams, DB: db, Log: log, Enqueuing: tracer.Enqueue})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const client = "4bf92f3577b34da6a3ce929d0e0e4736"
+	post := func(path, body string) {
+		r := httptest.NewRequest("POST", path, strings.NewReader(body))
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Traceparent", "00-"+client+"-00f067aa0ba902b7-01")
+		w := httptest.NewRecorder()
+		if server.Handler().ServeHTTP(w, r); w.Code != http.StatusAccepted {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+	}
+	const job = `{"type":"kb.ingest","payload":{"input":"hello"}}`
+	post("/api/ai/enqueue", job)
+	post("/api/ai/enqueue/batch", "["+job+","+job+"]")
+
+	sim := llmtest.Start(t)
+	w := worker.New(db, db, upstreams, worker.Config{
+		Types: types, Concurrency: 5, DeathAfter: 30 * time.Second, DrainLimit: 10 * time.Second, Log: log,
+		Providers: map[string]llm.Provider{"openai": openai.New(openai.Config{BaseURL: sim.BaseURL(), APIKey: "sk-test"})},
+		Hooks:     worker.Hooks{Calling: tracer.Call, TraceID: telemetry.TraceID},
+	})
+	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan error, 1)
+	go func() { ended <- w.Run(ctx) }()
+	defer func() { stop(); <-ended }()
+
+	enqueues := map[trace.SpanID]bool{}
+	for calls := 0; calls < 3; {
+		var span tracetest.SpanStub
+		select {
+		case span = <-seen.spans:
+		case <-time.After(time.Minute):
+			t.Fatalf("%d calls were traced, want 3", calls)
+		}
+		if span.SpanKind == trace.SpanKindProducer {
+			enqueues[span.SpanContext.SpanID()] = true
+			if got := span.SpanContext.TraceID().String(); span.Name != "enqueue" || got != client {
+				t.Errorf("%s of trace %s, want the client's", span.Name, got)
+			}
+			continue
+		}
+		calls++
+		if span.Name != "chat gpt-5" || span.SpanKind != trace.SpanKindClient || span.Parent.IsValid() {
+			t.Errorf("got %q, %s, child of %v", span.Name, span.SpanKind, span.Parent)
+		}
+		if len(span.Links) != 1 || !enqueues[span.Links[0].SpanContext.SpanID()] || span.Links[0].SpanContext.TraceID().String() != client {
+			t.Errorf("its links: %v", span.Links)
+		}
+		has := attribute.NewSet(span.Attributes...)
+		for key, want := range map[attribute.Key]string{
+			"gen_ai.provider.name": "openai", "gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-5", "sluice.outcome": "ok",
+			"openai.api.type": "responses", "http.response.status_code": "200",
+		} {
+			if got, _ := has.Value(key); got.Emit() != want {
+				t.Errorf("%s is %q, want %q", key, got.Emit(), want)
+			}
+		}
+		if n, ok := has.Value("gen_ai.usage.output_tokens"); !ok || n.AsInt64() == 0 {
+			t.Errorf("no tokens in %v", span.Attributes)
+		}
+		if id, ok := has.Value("gen_ai.response.id"); !ok || id.AsString() == "" {
+			t.Errorf("no response's id in %v", span.Attributes)
+		}
+	}
+	if len(enqueues) != 2 {
+		t.Errorf("%d requests were traced, want 2", len(enqueues))
+	}
+}
+
+func TestTracesAreOffUnlessAskedFor(t *testing.T) {
+	t.Parallel()
+	for _, env := range []map[string]string{
+		{}, {"OTEL_SERVICE_NAME": "x"}, {"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"},
+		{"OTEL_SDK_DISABLED": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"},
+	} {
+		tracer, stop, err := telemetry.Traces(t.Context(), "sluice-test", env)
+		if tracer != nil || err != nil || stop(t.Context()) != nil {
+			t.Errorf("%v: %v, %v", env, tracer, err)
+		}
+	}
+}
+
+func TestASpanOfAFailureTellsNoText(t *testing.T) {
+	t.Parallel()
+	seen := tracetest.NewInMemoryExporter()
+	tracer := telemetry.NewTracer(sdk.NewTracerProvider(sdk.WithSyncer(seen)))
+	_, end := tracer.Enqueue(t.Context(), http.Header{}, 1)
+	end(errors.New("xyzzy"))
+	_, ended := tracer.Call(t.Context(), queue.Claimed{Type: "tidy", Traceparent: "nonsense"})
+	ended(queue.End{Outcome: queue.Rejected, Status: 400, Error: "xyzzy"})
+	spans := seen.GetSpans()
+	if len(spans) != 2 || len(spans[1].Links) > 0 || spans[1].Name != "chat" {
+		t.Fatalf("got %+v", spans)
+	}
+	if text := fmt.Sprintf("%+v", spans); strings.Contains(text, "xyzzy") {
+		t.Errorf("it tells: %s", text)
+	}
+	has := attribute.NewSet(spans[1].Attributes...)
+	if got, _ := has.Value("error.type"); got.AsString() != "400" {
+		t.Errorf("error.type is %q", got.AsString())
+	}
+}
