@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
@@ -75,14 +76,7 @@ func run(ctx context.Context, args, environ []string, out io.Writer) error {
 		return err
 	}
 	defer pulse.Close()
-	if err := pg.Migrated(ctx, db); err != nil {
-		return err
-	}
-	if err := queue.New(db, cfg.Types).Sync(ctx, cfg.TypesVersion, log); err != nil {
-		return err
-	}
-
-	if err := webhook.Sync(ctx, db, cfg.TypesVersion, endpoints(cfg)); err != nil {
+	if err := introduce(ctx, db, cfg, log); err != nil {
 		return err
 	}
 	metrics := telemetry.NewWorker()
@@ -120,6 +114,17 @@ func run(ctx context.Context, args, environ []string, out io.Writer) error {
 	defer stop()
 	delivering.Go(func() { deliverer.Run(ctx) })
 	return w.Run(ctx)
+}
+
+// introduce tells the database what is configured, once its schema is this release's.
+func introduce(ctx context.Context, db pg.DB, cfg config.WorkerConfig, log *slog.Logger) error {
+	if err := pg.Migrated(ctx, db); err != nil {
+		return err
+	}
+	if err := queue.New(db, cfg.Types).Sync(ctx, cfg.TypesVersion, log); err != nil {
+		return err
+	}
+	return webhook.Sync(ctx, db, cfg.TypesVersion, endpoints(cfg))
 }
 
 func providers(cfg config.WorkerConfig) map[string]llm.Provider {
