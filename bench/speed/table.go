@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"io"
@@ -113,6 +114,11 @@ func (b *bench) savePage(folder, conditions string) error {
 
 func plotName(p part) string { return "benchmarks-" + p.name + ".svg" }
 
+// tried is what was done where a bar is missed, by hand: it names figures of the day on which it was written.
+//
+//go:embed tried.md
+var tried string
+
 // markdown is the page.
 func (b *bench) markdown(conditions string) []byte {
 	var page, details bytes.Buffer
@@ -127,6 +133,7 @@ func (b *bench) markdown(conditions string) []byte {
 		"and what it does not show. [Quota](benchmarks-quota.md) is measured apart.\n\n%s.\n\n## What was promised\n\n", conditions)
 	bars.Markdown(&page)
 	page.Write(details.Bytes())
+	page.WriteString("\n" + tried)
 	return page.Bytes()
 }
 
