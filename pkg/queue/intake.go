@@ -116,17 +116,19 @@ func (i *Intake) names(ctx context.Context, n int) ([]uuid.UUID, error) {
 }
 
 func newIDs(now time.Time, n int) []uuid.UUID {
+	random := make([]byte, 8*n)
+	rand.Read(random) // never fails
 	ids := make([]uuid.UUID, n)
 	for i := range ids {
-		ids[i] = newID(now.Add(time.Duration(i) * time.Microsecond)) // in their order
+		ids[i] = newID(now.Add(time.Duration(i)*time.Microsecond), random[8*i:]) // in their order
 	}
 	return ids
 }
 
-// newID is uuid_v7() of the migrations, in Go.
-func newID(now time.Time) (id uuid.UUID) {
+// newID is uuid_v7() of the migrations, in Go, of a time and eight random bytes.
+func newID(now time.Time, random []byte) (id uuid.UUID) {
 	micros := now.UnixMicro()
-	rand.Read(id[8:]) // never fails
+	copy(id[8:], random)
 	binary.BigEndian.PutUint64(id[:8], uint64(micros/1000)<<16|7<<12|uint64(micros%1000*4096/1000))
 	id[8] = id[8]&0x3f | 0x80
 	return id
