@@ -66,7 +66,7 @@ func (g guarded) enqueueWith(text, body string) EnqueueResponse {
 // neededScopes says once more which scope each operation needs, so that to open one is a decision. "" is open to all.
 var neededScopes = map[string]key.Scope{
 	"enqueue": key.Enqueue, "enqueueBatch": key.Enqueue,
-	"listJobs": key.Read, "getJob": key.Read, "listAttempts": key.Read, "getStatus": key.Read, "getJobEvents": key.Read, "getStatusEvents": key.Read, "getHealth": key.Read,
+	"listJobs": key.Read, "getJob": key.Read, "listAttempts": key.Read, "getStatus": key.Read, "listTypes": key.Read, "getJobEvents": key.Read, "getStatusEvents": key.Read, "getHealth": key.Read,
 	"cancelJob": key.Operate, "retryJob": key.Operate,
 	"pauseUpstream": key.Admin, "resumeUpstream": key.Admin, "getMetrics": key.Admin,
 	"getLive": "", "getReady": "",

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"net/http"
@@ -116,18 +117,45 @@ func (s *Server) ListJobs(c echo.Context, params ListJobsParams) error {
 		}
 		filter.Before = before
 	}
-	jobs, err := s.queue.List(c.Request().Context(), filter)
+	listed, err := s.queue.List(c.Request().Context(), filter)
 	if err != nil {
 		return err
 	}
-	page := JobPage{Jobs: make([]JobSummary, len(jobs))}
-	for i, job := range jobs {
+	page := JobPage{Jobs: make([]JobSummary, len(listed.Jobs))}
+	for i, job := range listed.Jobs {
 		page.Jobs[i] = summary(job)
 	}
-	if len(jobs) == filter.Limit {
-		page.NextCursor = new(cursor(jobs[len(jobs)-1].ID))
+	if listed.Next != uuid.Nil {
+		page.NextCursor = new(cursor(listed.Next))
+	}
+	if params.Include != nil {
+		if err := s.includeWaiting(c.Request().Context(), page.Jobs); err != nil {
+			return err
+		}
 	}
 	return writeJSON(c, http.StatusOK, page)
+}
+
+// includeWaiting tells why each of the jobs waits: from what is read for all watchers together, and one look at those that do.
+func (s *Server) includeWaiting(ctx context.Context, jobs []JobSummary) error {
+	var known []queue.Known
+	listed := map[uuid.UUID]*JobSummary{}
+	for i, job := range jobs {
+		if job.State == StateQueued || job.State == StateDelayed {
+			known = append(known, queue.Known{ID: job.ID})
+			listed[job.ID] = &jobs[i]
+		}
+	}
+	if len(known) == 0 {
+		return nil
+	}
+	news, err := s.queue.News(ctx, known...)
+	for _, n := range news {
+		if listed[n.ID].Waiting, err = s.whyWatched(ctx, n, nil); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // cursorVersion is the first byte of a cursor. One of another version is refused, never misread.

@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"strings"
 	"testing"
@@ -215,5 +216,41 @@ func TestDescribingFailsNoEnqueue(t *testing.T) {
 	}
 	if n := s.jobs(); n != 1 {
 		t.Errorf("%d jobs, want 1", n)
+	}
+}
+
+func TestListsTellWhyJobsWaitWhenAsked(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	first, second := s.enqueue(plainJob), s.enqueue(plainJob)
+	later := s.enqueue(`{"type":"diary.entry","payload":{"input":"x"},"delay_ms":3600000}`)
+	ended := s.enqueue(plainJob)
+	decode[Job](s, s.do("POST", ended.StatusURL+"/cancel", ""), http.StatusOK)
+	decode[Upstream](s, s.do("POST", "/api/ai/upstreams/openai%3Agpt-5/pause", ""), http.StatusOK)
+	reasons := map[uuid.UUID]WaitingReason{}
+	for _, j := range decode[JobPage](s, s.do("GET", "/api/ai/jobs?include=waiting", ""), http.StatusOK).Jobs {
+		if j.Waiting != nil {
+			reasons[j.ID] = j.Waiting.Reason
+		}
+	}
+	want := map[uuid.UUID]WaitingReason{first.ID: WaitingReasonPaused, second.ID: WaitingReasonPaused, later.ID: WaitingReasonScheduled}
+	if !maps.Equal(reasons, want) {
+		t.Errorf("got %v, want %v", reasons, want)
+	}
+	if a := s.do("GET", "/api/ai/jobs", ""); strings.Contains(string(a.body), "waiting") {
+		t.Errorf("nobody asked: %s", a.body)
+	}
+	if a := s.do("GET", "/api/ai/jobs?include=payload", ""); a.StatusCode != http.StatusBadRequest {
+		t.Errorf("include=payload: %d", a.StatusCode)
+	}
+}
+
+func TestTypes(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	types := decode[TypeList](s, s.do("GET", "/api/ai/types", ""), http.StatusOK).Types
+	if len(types) != 3 || types[0].Name != "autopoietic.tick" || *types[0].Upstream != upstreamName || *types[0].Model != "gpt-5" ||
+		types[0].Priority != 9 || types[0].MaxAttempts != 3 || types[0].Custom {
+		t.Errorf("%+v", types)
 	}
 }

@@ -45,6 +45,11 @@ const (
 	WaitingReasonScheduled     WaitingReason = "scheduled"
 )
 
+// Defines values for ListJobsParamsInclude.
+const (
+	ListJobsParamsIncludeWaiting ListJobsParamsInclude = "waiting"
+)
+
 // Attempt defines model for Attempt.
 type Attempt struct {
 	// Charged Whether it counts against `max_attempts`.
@@ -461,8 +466,36 @@ type JobSummary struct {
 	// Examples: openai:gpt-5
 	Upstream *string `json:"upstream"`
 
+	// Waiting Why the job has not started, and until when; null unless it is queued or delayed.
+	Waiting *Waiting `json:"waiting,omitempty"`
+
 	// Worker Who runs it.
 	Worker *string `json:"worker"`
+}
+
+// JobType defines model for JobType.
+type JobType struct {
+	// Custom Its handler is Go code; any object is its payload.
+	Custom bool `json:"custom"`
+
+	// MaxAttempts The same.
+	MaxAttempts int `json:"max_attempts"`
+
+	// Model Used where a payload asks for none.
+	//
+	// Examples: gpt-5
+	Model *string `json:"model"`
+
+	// Name Examples: diary.entry
+	Name string `json:"name"`
+
+	// Priority Of a job that says nothing.
+	Priority int `json:"priority"`
+
+	// Upstream Upstream and model that its jobs go to; null: not paced.
+	//
+	// Examples: openai:gpt-5
+	Upstream *string `json:"upstream"`
 }
 
 // Problem defines model for Problem.
@@ -515,6 +548,11 @@ type Status struct {
 
 	// Upstreams By name.
 	Upstreams []Upstream `json:"upstreams"`
+}
+
+// TypeList defines model for TypeList.
+type TypeList struct {
+	Types []JobType `json:"types"`
 }
 
 // Upstream defines model for Upstream.
@@ -650,7 +688,13 @@ type ListJobsParams struct {
 
 	// Cursor The `next_cursor` of the page before. Opaque.
 	Cursor *string `form:"cursor,omitempty" json:"cursor,omitempty"`
+
+	// Include Also why each job waits.
+	Include *ListJobsParamsInclude `form:"include,omitempty" json:"include,omitempty"`
 }
+
+// ListJobsParamsInclude defines parameters for ListJobs.
+type ListJobsParamsInclude string
 
 // GetJobEventsParams defines parameters for GetJobEvents.
 type GetJobEventsParams struct {
@@ -702,6 +746,9 @@ type ServerInterface interface {
 	// GetStatusEvents Watch the queue and every upstream as server-sent events
 	// (GET /api/ai/status/events)
 	GetStatusEvents(ctx echo.Context, params GetStatusEventsParams) error
+	// ListTypes List the types of job that can be enqueued
+	// (GET /api/ai/types)
+	ListTypes(ctx echo.Context) error
 	// PauseUpstream Stop starting calls on an upstream
 	// (POST /api/ai/upstreams/{name}/pause)
 	PauseUpstream(ctx echo.Context, name UpstreamName) error
@@ -812,6 +859,13 @@ func (w *ServerInterfaceWrapper) ListJobs(ctx echo.Context) error {
 	err = runtime.BindQueryParameterWithOptions("form", true, false, "cursor", ctx.QueryParams(), &params.Cursor, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
 	if err != nil {
 		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter cursor: %s", err))
+	}
+
+	// ------------- Optional query parameter "include" -------------
+
+	err = runtime.BindQueryParameterWithOptions("form", true, false, "include", ctx.QueryParams(), &params.Include, runtime.BindQueryParameterOptions{Type: "string", Format: ""})
+	if err != nil {
+		return echo.NewHTTPError(http.StatusBadRequest, fmt.Sprintf("Invalid format for parameter include: %s", err))
 	}
 
 	// Invoke the callback with all the unmarshaled arguments
@@ -957,6 +1011,15 @@ func (w *ServerInterfaceWrapper) GetStatusEvents(ctx echo.Context) error {
 	return err
 }
 
+// ListTypes converts echo context to params.
+func (w *ServerInterfaceWrapper) ListTypes(ctx echo.Context) error {
+	var err error
+
+	// Invoke the callback with all the unmarshaled arguments
+	err = w.Handler.ListTypes(ctx)
+	return err
+}
+
 // PauseUpstream converts echo context to params.
 func (w *ServerInterfaceWrapper) PauseUpstream(ctx echo.Context) error {
 	var err error
@@ -1082,6 +1145,7 @@ func RegisterHandlersWithOptions(router EchoRouter, si ServerInterface, options 
 	router.POST(options.BaseURL+"/api/ai/jobs/:id/retry", wrapper.RetryJob, options.OperationMiddlewares["retryJob"]...)
 	router.GET(options.BaseURL+"/api/ai/status", wrapper.GetStatus, options.OperationMiddlewares["getStatus"]...)
 	router.GET(options.BaseURL+"/api/ai/status/events", wrapper.GetStatusEvents, options.OperationMiddlewares["getStatusEvents"]...)
+	router.GET(options.BaseURL+"/api/ai/types", wrapper.ListTypes, options.OperationMiddlewares["listTypes"]...)
 	router.POST(options.BaseURL+"/api/ai/upstreams/:name/pause", wrapper.PauseUpstream, options.OperationMiddlewares["pauseUpstream"]...)
 	router.POST(options.BaseURL+"/api/ai/upstreams/:name/resume", wrapper.ResumeUpstream, options.OperationMiddlewares["resumeUpstream"]...)
 	router.GET(options.BaseURL+"/api/health", wrapper.GetHealth, options.OperationMiddlewares["getHealth"]...)

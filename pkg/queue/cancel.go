@@ -47,6 +47,8 @@ with old as materialized (
     select pg_notify('` + CancelChannel + `', old.worker) from old join job using (id) where old.worker is not null
 ), ended as (
     insert into ended_counts (tenant, state, n) select tenant, state, 1 from job
+), listed as (
+    insert into ended (tenant, state, job_id) select tenant, state, id from job
 ), ` + owedSQL + `
 select ` + jobColumns + `, (select count(*) from notified) from job`
 
@@ -97,6 +99,8 @@ with old as materialized (
     select coalesce(upstream, type), priority, seq, id, tenant, type, now(), expires_at from job
 ), ended as (
     insert into ended_counts (tenant, state, n) select job.tenant, old.state, -1 from job join old using (id)
+), unlisted as (
+    delete from ended e using job join old using (id) where e.tenant = job.tenant and e.state = old.state and e.job_id = job.id
 )
 select ` + jobColumns + ` from job`
 

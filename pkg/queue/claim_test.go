@@ -250,7 +250,7 @@ func TestPagesBeginWhereTheLastOneEnded(t *testing.T) {
 		sql, args string
 		cond      *regexp.Regexp
 	}{
-		"list":   {listSQL, `'default', '', '', gen_random_uuid(), 50`, regexp.MustCompile(`Index Cond: .*id < \$4`)},
+		"list":   {fmt.Sprintf(listSQL, everyJob), `'default', '', '', gen_random_uuid(), gen_random_uuid(), 50, 50`, regexp.MustCompile(`Index Cond: .*id < \$4`)},
 		"repair": {repairSQL, `1000, gen_random_uuid()`, regexp.MustCompile(`Index Cond: .*id > \$2`)},
 	} {
 		for _, sql := range []string{`set plan_cache_mode = force_generic_plan`, `prepare ` + name + ` as ` + c.sql} {
@@ -292,12 +292,19 @@ func TestStatementsPrepare(t *testing.T) {
 		"sync": syncSQL, "newer": newerSQL, "enqueue": enqueueSQL, "earlier": earlierSQL, "claim": claimSQL, "claimOf": claimOfSQL,
 		"forget": forgetSQL, "end": endSQL, "leaveLine": leaveLineSQL, "cancel": cancelSQL, "retry": retrySQL, "look": lookSQL,
 		"join": joinSQL, "beat": beatSQL, "leave": leaveSQL, "rescue": rescueSQL, "counts": countsSQL, "inFlight": inFlightSQL,
-		"enqueueNew": enqueueNewSQL, "position": positionSQL, "get": getSQL, "list": listSQL, "attempts": attemptsSQL, "promote": promoteSQL,
+		"enqueueNew": enqueueNewSQL, "position": positionSQL, "get": getSQL, "attempts": attemptsSQL, "promote": promoteSQL,
 		"expireReady": expireReadySQL, "expireDelayed": expireDelayedSQL, "compact": compactSQL, "repair": repairSQL, "bell": bellSQL,
 		"news": newsSQL, "front": frontSQL,
 	} {
 		if _, err := conn.Conn().Prepare(t.Context(), name, sql); err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for state, source := range sources {
+		for name, sql := range map[string]string{"list": listSQL, "floor": floorSQL} {
+			if _, err := conn.Conn().Prepare(t.Context(), name+" "+string(state), fmt.Sprintf(sql, source)); err != nil {
+				t.Errorf("%s %s: %v", name, state, err)
+			}
 		}
 	}
 }
@@ -330,7 +337,7 @@ func TestStatementsWorkInEveryExecMode(t *testing.T) {
 			f.end(w, ok(jobs[0]), End{JobID: jobs[1].ID, Lease: 1, Outcome: RateLimited, State: Delayed, Delay: time.Hour})
 			must[Job](f)(f.Cancel(t.Context(), DefaultTenant, ids[1]))
 			must[Job](f)(f.Retry(t.Context(), DefaultTenant, ids[1]))
-			must[[]Job](f)(f.List(t.Context(), Filter{Tenant: DefaultTenant}))
+			must[Page](f)(f.List(t.Context(), Filter{Tenant: DefaultTenant}))
 			f.latest(Known{ID: ids[0]})
 			must[[]Standing](f)(f.Front(t.Context(), gpt5))
 			must[int](f)(f.Promote(t.Context()))

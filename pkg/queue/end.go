@@ -82,6 +82,8 @@ with given as materialized (
 ), ended as (
     insert into ended_counts (tenant, state, n)
     select tenant, state, count(*) from job where state in ('done', 'failed') group by tenant, state
+), failed as (
+    insert into ended (tenant, state, job_id) select tenant, state, id from job where state = 'failed'
 ), ` + owedSQL + `
 select id from job`
 

@@ -248,6 +248,12 @@ union all
 select 'running job in no claim: ' || id from jobs j where state = 'running' and not exists (
     select from claims c, unnest(c.job_ids, c.leases) as u(job_id, lease) where c.worker = j.worker and u.job_id = j.id and u.lease = j.lease)
 union all
+select 'failed or cancelled job without its row: ' || id from jobs j where state in ('failed', 'cancelled') and not exists (
+    select from ended e where e.tenant = j.tenant and e.state = j.state and e.job_id = j.id)
+union all
+select 'row without its failed or cancelled job: ' || job_id from ended e where not exists (
+    select from jobs j where j.id = e.job_id and j.tenant = e.tenant and j.state = e.state)
+union all
 select 'ended_counts of ' || state || ' are ' || coalesce(c.n, 0) || ', jobs are ' || coalesce(j.n, 0)
 from (select state, sum(n) as n from ended_counts group by state) c
 full join (select state, count(*) as n from jobs where state in ('done', 'failed', 'cancelled') group by state) j using (state)

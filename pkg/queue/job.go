@@ -17,9 +17,10 @@ const (
 	MaxBatch    = 10_000 // jobs in one Enqueue
 	MaxPage     = 200    // jobs in one List
 	DefaultPage = 50
-	MaxKey      = 255  // characters of an idempotency key
-	MaxCallback = 2048 // characters of a callback URL
-	MaxPosition = 1000 // places in line that Position counts exactly
+	MaxKey      = 255    // characters of an idempotency key
+	MaxCallback = 2048   // characters of a callback URL
+	MaxPosition = 1000   // places in line that Position counts exactly
+	MaxLook     = 20_000 // jobs that one List looks at
 
 	sweepSize = 1000 // rows that one statement of a sweep moves
 )

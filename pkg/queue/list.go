@@ -42,32 +42,89 @@ type Filter struct {
 	Tenant string
 	State  State
 	Type   string
-	Before uuid.UUID // the last id of the page before
+	Before uuid.UUID // where the page before ended: its Next
 	Limit  int       // 1 to MaxPage; 0: DefaultPage
 }
 
+// Page is a part of a list, newest first, of jobs without Payload and Result.
+type Page struct {
+	Jobs []Job
+	Next uuid.UUID // Before of the next page; uuid.Nil: there is none
+}
+
+// sources say where the ids of a tenant's jobs in a state stand, so that a few among a million are found at once.
+var sources = map[State]string{
+	Queued:  `select job_id from ready where tenant = $1`,
+	Delayed: `select job_id from delayed where tenant = $1`,
+	Running: `select j.id from claims c, unnest(c.job_ids, c.leases) as u(job_id, lease)
+		join jobs j on j.id = u.job_id and j.lease = u.lease where j.worker = c.worker and j.tenant = $1`,
+	Failed:    `select job_id from ended where tenant = $1 and state = 'failed'`,
+	Cancelled: `select job_id from ended where tenant = $1 and state = 'cancelled'`,
+	Done:      everyJob, // done is what most jobs are
+	"":        everyJob,
+}
+
+const everyJob = `select id from jobs where tenant = $1`
+
+// exact tells whether each id that the source gives is of a job to list. An ended one may have been deleted by hand.
+func (f Filter) exact() bool {
+	return f.Type == "" && f.State != Done && f.State != Failed && f.State != Cancelled
+}
+
 // The payload and the result are left out: a page of them could be 200 MiB. There is always an id to be below: with
-// `$4 is null or`, a plan for any $4 would read every page from the first row on.
+// `$4 is null or`, a plan for any $4 would read every page from the first row on. The offset keeps the planner on the
+// primary key, whatever it thinks of how many ids there are.
 const listSQL = `
-select id, tenant, type, state, priority, null::json, attempts, max_attempts, lease, worker, upstream, idempotency_key,
+select j.id, tenant, type, state, priority, null::json, attempts, max_attempts, lease, worker, upstream, idempotency_key,
     callback_url, scheduled_at, expires_at, deadline_at, created_at, updated_at, started_at, finished_at, held_at, last_error,
     null::json, seq
-from jobs
-where tenant = $1 and ($2 = '' or state = $2) and ($3 = '' or type = $3) and id < $4
-order by id desc
-limit $5`
+from (select id from (%s) source(id) where id < $4 and id >= $5 order by id desc limit $6) known
+cross join lateral (select * from jobs j where j.id = known.id offset 0) j
+where tenant = $1 and ($2 = '' or state = $2) and ($3 = '' or type = $3)
+order by known.id desc
+limit $7`
 
-// List reads a page of a tenant's jobs, newest first, without Payload and Result.
-func (q *Queue) List(ctx context.Context, f Filter) ([]Job, error) {
+// floorSQL tells how far down MaxLook ids reach.
+const floorSQL = `select id from (%s) source(id) where id < $2 order by id desc offset $3 limit 1`
+
+// List reads a page of a tenant's jobs. It looks at MaxLook jobs at most, so that a page of a type that is rare, or of done
+// jobs below a million that wait, may be short or even empty, and its Next goes on from there.
+func (q *Queue) List(ctx context.Context, f Filter) (Page, error) {
 	if f.Limit == 0 {
 		f.Limit = DefaultPage
 	}
-	rows, err := q.db.Query(ctx, listSQL, f.Tenant, string(f.State), f.Type, cmp.Or(f.Before, uuid.Max), min(f.Limit, MaxPage))
+	f.Limit, f.Before = min(f.Limit, MaxPage), cmp.Or(f.Before, uuid.Max)
+	page, err := q.list(ctx, f, uuid.Nil)
+	if err != nil || page.Next != uuid.Nil || f.exact() {
+		return page, err
+	}
+	// Nobody knows yet how far down that was. It is asked before the jobs are read, so that none is left out or told twice.
+	var floor uuid.UUID
+	err = q.db.QueryRow(ctx, fmt.Sprintf(floorSQL, sources[f.State]), f.Tenant, f.Before, MaxLook-1).Scan(&floor)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return page, nil
+	case err != nil:
+		return Page{}, fmt.Errorf("look down a list: %w", err)
+	}
+	return q.list(ctx, f, floor)
+}
+
+// list reads a page of the jobs down to floor. Its Next is floor where it is not full.
+func (q *Queue) list(ctx context.Context, f Filter, floor uuid.UUID) (Page, error) {
+	look := MaxLook
+	if f.exact() {
+		look = f.Limit
+	}
+	rows, err := q.db.Query(ctx, fmt.Sprintf(listSQL, sources[f.State]), f.Tenant, string(f.State), f.Type, f.Before, floor, look, f.Limit)
 	if err != nil {
-		return nil, fmt.Errorf("list jobs: %w", err)
+		return Page{}, fmt.Errorf("list jobs: %w", err)
 	}
 	jobs, err := pgx.CollectRows(rows, func(r pgx.CollectableRow) (j Job, err error) { return j, r.Scan(j.scan()...) })
-	return jobs, wrap("list jobs", err)
+	if len(jobs) == f.Limit {
+		floor = jobs[len(jobs)-1].ID
+	}
+	return Page{jobs, floor}, wrap("list jobs", err)
 }
 
 const attemptsSQL = `

@@ -15,17 +15,16 @@ func TestListPagesWithoutGapOrRepetition(t *testing.T) {
 	f.add(NewJob{Type: "chat", Payload: prompt, Tenant: "acme"})
 	var got []uuid.UUID
 	for page := (Filter{Tenant: DefaultTenant, Limit: 10}); ; {
-		jobs := must[[]Job](f)(f.List(t.Context(), page))
-		if len(jobs) == 0 {
-			break
-		}
-		for _, j := range jobs {
+		listed := must[Page](f)(f.List(t.Context(), page))
+		for _, j := range listed.Jobs {
 			if j.Payload != nil || j.Result != nil {
 				t.Error("a list carries payloads or results")
 			}
 			got = append(got, j.ID)
 		}
-		page.Before = got[len(got)-1]
+		if page.Before = listed.Next; page.Before == uuid.Nil {
+			break
+		}
 		f.chats(3) // new ones come in front, where no later page looks
 	}
 	if !slices.IsSortedFunc(got, func(a, b uuid.UUID) int { return slices.Compare(b[:], a[:]) }) {
@@ -56,7 +55,7 @@ func TestListFilters(t *testing.T) {
 		"too much": {Filter{Limit: MaxPage + 1}, []uuid.UUID{chat, queued, done}},
 	} {
 		c.filter.Tenant = DefaultTenant
-		got := of(must[[]Job](f)(f.List(t.Context(), c.filter)), func(j Job) uuid.UUID { return j.ID })
+		got := of(must[Page](f)(f.List(t.Context(), c.filter)).Jobs, func(j Job) uuid.UUID { return j.ID })
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%s: %v; want %v", name, got, c.want)
 		}
@@ -137,5 +136,93 @@ func TestWaitingInFlightServedAndBacklog(t *testing.T) {
 	f.exec(`update upstreams set state = 'open', reason = 'failures', opened_at = now(), retry_at = now() where name = $1`, gpt5)
 	if n := must[int64](f)(f.Backlog(t.Context())); n != 1 {
 		t.Errorf("the backlog is %d; want the one of no upstream", n)
+	}
+}
+
+// history has n jobs of a tenant that are done, and after them the few that a list has to find.
+func history(f fixture, tenant string, n int) {
+	f.Helper()
+	f.exec(`insert into jobs (tenant, type, state, priority, payload, attempts, max_attempts, lease, finished_at, result, upstream)
+		select $1, 'chat', 'done', 5, '{}', 1, 3, 1, now(), '{}', $3 from generate_series(1, $2)`, tenant, n, gpt5)
+}
+
+// A list by state reads what it lists, not the history: here by the rows of jobs that each statement touches.
+func TestListsByStateDoNotReadTheHistory(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	w := f.join("w")
+	want := map[State]uuid.UUID{}
+	for _, state := range []State{Delayed, Running, Failed, Cancelled, Queued} { // a queued one would be claimed
+		want[state] = f.inState(state, w)
+	}
+	history(f, DefaultTenant, 3000)
+	f.exec(`analyze`)
+	for state, id := range want {
+		page := must[Page](f)(f.List(t.Context(), Filter{Tenant: DefaultTenant, State: state}))
+		if len(page.Jobs) != 1 || page.Jobs[0].ID != id || page.Next != uuid.Nil {
+			t.Errorf("%s: %d jobs, next %s; want the one that is", state, len(page.Jobs), page.Next)
+		}
+		if n := touched(f, Filter{Tenant: DefaultTenant, State: state}); n > 10 {
+			t.Errorf("%s: %d rows of jobs were read for one", state, n)
+		}
+	}
+	if n := touched(f, Filter{Tenant: DefaultTenant, State: Done, Limit: 50}); n > 150 {
+		t.Errorf("done: %d rows of jobs were read for 50", n)
+	}
+}
+
+// touched counts the rows of jobs, and of its indexes, that a list reads.
+func touched(f fixture, filter Filter) (n int) {
+	f.Helper()
+	tx := f.begin()
+	const sql = `select seq_tup_read + coalesce(idx_tup_fetch, 0) from pg_stat_xact_user_tables where relname = 'jobs'`
+	var before int
+	if err := tx.QueryRow(f.Context(), sql).Scan(&before); err != nil {
+		f.Fatal(err)
+	}
+	must[Page](f)(f.With(tx).List(f.Context(), filter))
+	if err := tx.QueryRow(f.Context(), sql).Scan(&n); err != nil {
+		f.Fatal(err)
+	}
+	return n - before
+}
+
+// A page looks at so many jobs and no more, and the next one goes on where it ended: what is rare is found all the same.
+func TestPagesOfWhatIsRareAreBounded(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	rare := f.add(NewJob{Type: "free", Payload: prompt})[0]
+	history(f, DefaultTenant, MaxLook+1000)
+	first := must[Page](f)(f.List(t.Context(), Filter{Tenant: DefaultTenant, Type: "free"}))
+	if len(first.Jobs) != 0 || first.Next == uuid.Nil {
+		t.Fatalf("%d jobs, next %s; want none so far and a next page", len(first.Jobs), first.Next)
+	}
+	if n := touched(f, Filter{Tenant: DefaultTenant, Type: "free"}); n > 7*MaxLook {
+		t.Errorf("%d rows were read", n)
+	}
+	second := must[Page](f)(f.List(t.Context(), Filter{Tenant: DefaultTenant, Type: "free", Before: first.Next}))
+	if len(second.Jobs) != 1 || second.Jobs[0].ID != rare || second.Next != uuid.Nil {
+		t.Errorf("%d jobs, next %s; want the one and no more", len(second.Jobs), second.Next)
+	}
+}
+
+// What was deleted by hand leaves its row in ended: it hides nobody, and a retried job is in no list of failed ones.
+func TestListsOfEndedJobs(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	w := f.join("w")
+	first, gone, again := f.inState(Failed, w), f.inState(Failed, w), f.inState(Failed, w)
+	f.exec(`delete from jobs where id = $1`, gone)
+	must[Job](f)(f.Retry(t.Context(), DefaultTenant, again))
+	page := must[Page](f)(f.List(t.Context(), Filter{Tenant: DefaultTenant, State: Failed, Limit: 1}))
+	if len(page.Jobs) != 1 || page.Jobs[0].ID != first {
+		t.Errorf("%v; want the one that failed", page.Jobs)
+	}
+	f.exec(`truncate ended`)
+	if _, found, err := f.Repair(t.Context(), uuid.Nil); err != nil || found != 1 {
+		t.Errorf("repaired %d, %v", found, err)
+	}
+	if page := must[Page](f)(f.List(t.Context(), Filter{Tenant: DefaultTenant, State: Failed})); len(page.Jobs) != 1 {
+		t.Errorf("after the repair: %v", page.Jobs)
 	}
 }

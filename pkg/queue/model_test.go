@@ -16,7 +16,7 @@ func TestAnyOrderOfOperations(t *testing.T) {
 	workers := []string{"a", "b", "c"}
 	rapid.Check(t, func(r *rapid.T) {
 		f := fixture{failing{t, r}, f.db, f.Queue}
-		f.exec(`truncate jobs, attempts, ready, delayed, claims, cancels, ended_counts, workers`)
+		f.exec(`truncate jobs, attempts, ready, delayed, claims, cancels, ended, ended_counts, workers`)
 		for _, w := range workers {
 			f.join(w)
 		}

@@ -46,6 +46,8 @@ with late as materialized (
     returning j.*
 ), ended as (
     insert into ended_counts (tenant, state, n) select tenant, state, count(*) from job group by tenant, state
+), failed as (
+    insert into ended (tenant, state, job_id) select tenant, state, id from job
 ), ` + owedSQL + `
 select count(*) from late`
 
@@ -61,6 +63,8 @@ with late as materialized (
     returning j.*
 ), ended as (
     insert into ended_counts (tenant, state, n) select tenant, state, count(*) from job group by tenant, state
+), failed as (
+    insert into ended (tenant, state, job_id) select tenant, state, id from job
 ), ` + owedSQL + `
 select count(*) from late`
 
@@ -97,7 +101,9 @@ with slice as materialized (
     where j.id = any (array(select id from slice)) and (
         (j.state = 'queued' and not exists (select from ready r
             where r.line = coalesce(j.upstream, j.type) and r.priority = j.priority and r.seq = j.seq))
-        or (j.state = 'delayed' and not exists (select from delayed d where d.due_at = j.scheduled_at and d.job_id = j.id)))
+        or (j.state = 'delayed' and not exists (select from delayed d where d.due_at = j.scheduled_at and d.job_id = j.id))
+        or (j.state in ('failed', 'cancelled') and not exists (select from ended e
+            where e.tenant = j.tenant and e.state = j.state and e.job_id = j.id)))
     for update skip locked
 ), line as (
     insert into ready (line, priority, seq, job_id, tenant, type, since, expires_at)
@@ -108,11 +114,14 @@ with slice as materialized (
     insert into delayed (due_at, job_id, tenant, line, expires_at)
     select scheduled_at, id, tenant, coalesce(upstream, type), expires_at from stray where state = 'delayed'
     on conflict do nothing
+), ended as (
+    insert into ended (tenant, state, job_id) select tenant, state, id from stray where state in ('failed', 'cancelled')
+    on conflict do nothing
 )
 select (select id from slice order by id desc limit 1), (select count(*) from stray)`
 
 // Repair looks at the next jobs after an id and puts back the narrow rows that a bug or an UPDATE by hand has left out,
-// so that no job is stranded. It returns where to go on (uuid.Nil: from the start again) and how many it found: always 0,
+// so that no job is stranded or missing from a list. It returns where to go on (uuid.Nil: from the start again) and how many it found: always 0,
 // or something is wrong.
 func (q *Queue) Repair(ctx context.Context, after uuid.UUID) (next uuid.UUID, found int, err error) {
 	var last *uuid.UUID

@@ -25,6 +25,9 @@ returning (select version from old)`
 
 const newerSQL = `select coalesce((select version from job_types where name = $1), 0)`
 
+// Types are the configuration's types, by name.
+func (q *Queue) Types() []jobtype.Type { return q.types.All() }
+
 // Sync writes the configuration's types to job_types, where enqueue_job() reads them. Of two configurations that differ
 // the higher version wins; with equal versions the later start does, and the log says so.
 func (q *Queue) Sync(ctx context.Context, version int64, log *slog.Logger) error {

@@ -83,6 +83,8 @@ with dead as materialized (
     on conflict do nothing
 ), ended as (
     insert into ended_counts (tenant, state, n) select tenant, state, count(*) from job where state = 'failed' group by tenant, state
+), failed as (
+    insert into ended (tenant, state, job_id) select tenant, state, id from job where state = 'failed'
 ), ` + owedSQL + `, gone as (
     delete from claims where ctid = any (array(select ctid from dead))
 ), unseen as (

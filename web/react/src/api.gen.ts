@@ -57,7 +57,10 @@ export interface paths {
         };
         /**
          * List jobs, newest first
-         * @description Without payloads, results and `waiting`; those are in the job itself. An empty `state`, `type` or `cursor` is as good as none.
+         * @description Without payloads and results; those are in the job itself. An empty `state`, `type` or `cursor` is as good as none.
+         *
+         *     A page looks at 20,000 jobs at most. Where so many were looked at and few of them are of the `type`, or `done`, it is shorter
+         *     than its limit, or even empty; `next_cursor` goes on from there.
          */
         get: operations["listJobs"];
         put?: never;
@@ -182,6 +185,26 @@ export interface paths {
          * @description The job keeps its id and its attempts' history and gets a fresh allowance of `max_attempts`.
          */
         post: operations["retryJob"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/ai/types": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the types of job that can be enqueued
+         * @description Those of the configuration, by name.
+         */
+        get: operations["listTypes"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -360,7 +383,30 @@ export interface paths {
         trace?: never;
     };
 }
-export type webhooks = Record<string, never>;
+export interface webhooks {
+    jobEnded: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * A job has ended
+         * @description What a worker sends to the job's `callback_url`, or else to its tenant's endpoint, after
+         *     [Standard Webhooks](https://www.standardwebhooks.com). It is tried for a day until a 2xx or a 410 answers within ten
+         *     seconds; redirects are not followed. It may come twice, and then with the same `webhook-id`. See docs/webhooks.md.
+         */
+        post: operations["jobEnded"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+}
 export interface components {
     schemas: {
         /**
@@ -554,6 +600,7 @@ export interface components {
              */
             held_at: string | null;
             last_error: string | null;
+            waiting?: components["schemas"]["Waiting"];
         };
         Job: components["schemas"]["JobSummary"] & {
             /** @description Byte for byte as it was enqueued. */
@@ -590,10 +637,53 @@ export interface components {
             } | null;
             waiting: components["schemas"]["Waiting"];
         };
+        JobEnded: {
+            /** @enum {string} */
+            type: "job.done" | "job.failed" | "job.cancelled";
+            /**
+             * Format: date-time
+             * @description When the job ended.
+             */
+            timestamp: string;
+            data: components["schemas"]["JobEndedData"];
+        };
+        /** @description The job as it ended, whatever became of it since, without `payload`. */
+        JobEndedData: components["schemas"]["JobSummary"] & {
+            /**
+             * @description Once done: `output_text` and `usage`, without `response`. Null also where the whole result is larger than
+             *     256 KiB, or the job is not there any more.
+             */
+            result: {
+                [key: string]: unknown;
+            } | null;
+        };
         JobPage: {
             jobs: components["schemas"]["JobSummary"][];
             /** @description For the next page, which may be empty; null after the last one. */
             next_cursor: string | null;
+        };
+        TypeList: {
+            types: components["schemas"]["JobType"][];
+        };
+        JobType: {
+            /** @example diary.entry */
+            name: string;
+            /**
+             * @description Upstream and model that its jobs go to; null: not paced.
+             * @example openai:gpt-5
+             */
+            upstream: string | null;
+            /**
+             * @description Used where a payload asks for none.
+             * @example gpt-5
+             */
+            model: string | null;
+            /** @description Of a job that says nothing. */
+            priority: number;
+            /** @description The same. */
+            max_attempts: number;
+            /** @description Its handler is Go code; any object is its payload. */
+            custom: boolean;
         };
         AttemptList: {
             attempts: components["schemas"]["Attempt"][];
@@ -1166,6 +1256,8 @@ export interface operations {
                 limit?: number;
                 /** @description The `next_cursor` of the page before. Opaque. */
                 cursor?: string;
+                /** @description Also why each job waits. */
+                include?: "waiting";
             };
             header?: never;
             path?: never;
@@ -1331,6 +1423,32 @@ export interface operations {
             415: components["responses"]["UnsupportedMediaType"];
             429: components["responses"]["RateLimited"];
             503: components["responses"]["Unavailable"];
+            default: components["responses"]["Problem"];
+        };
+    };
+    listTypes: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All of them. */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["TypeList"];
+                };
+            };
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthorized"];
+            403: components["responses"]["Forbidden"];
+            415: components["responses"]["UnsupportedMediaType"];
+            429: components["responses"]["RateLimited"];
             default: components["responses"]["Problem"];
         };
     };
@@ -1535,6 +1653,49 @@ export interface operations {
             429: components["responses"]["RateLimited"];
             503: components["responses"]["Unavailable"];
             default: components["responses"]["Problem"];
+        };
+    };
+    jobEnded: {
+        parameters: {
+            query?: never;
+            header: {
+                /** @description The delivery; the same with each try of it. */
+                "webhook-id": components["schemas"]["ID"];
+                /** @description Of this try; seconds since the epoch. */
+                "webhook-timestamp": number;
+                /** @description `v1,` and the base64 of HMAC-SHA256 over `id.timestamp.body`, for each secret, separated by spaces. */
+                "webhook-signature": string;
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["JobEnded"];
+            };
+        };
+        responses: {
+            /** @description Not wanted any more; this delivery is not tried again. */
+            410: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Taken. The body is not read. */
+            "2XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description Tried again later, and not before `Retry-After` where that is up to six hours. */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
         };
     };
 }
