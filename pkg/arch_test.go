@@ -43,7 +43,7 @@ var allowed = map[string][]string{
 	"pkg/key":      {"pkg/pg"},
 
 	"pkg/worker": {"pkg/breaker", "pkg/jobtype", "pkg/llm", "pkg/pg", "pkg/quota", "pkg/queue", "pkg/retry", "pkg/upstream"},
-	"pkg/api":    {"pkg/jobtype", "pkg/key", "pkg/pg", "pkg/queue", "pkg/strictjson", "pkg/upstream", "pkg/webhook"},
+	"pkg/api":    {"pkg/jobtype", "pkg/key", "pkg/pg", "pkg/queue", "pkg/strictjson", "pkg/upstream", "pkg/webhook", "web/dashboard"},
 
 	"pkg/protocol": {}, // a model, in tests alone
 

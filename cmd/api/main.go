@@ -153,7 +153,7 @@ func serve(ctx context.Context, cfg config.APIConfig, log *slog.Logger) error {
 	metrics.Pools(map[string]*pgxpool.Pool{"main": db})
 	server, err := api.New(api.Config{
 		Queue: queue.New(db, cfg.Types), Upstreams: upstream.New(db).Telling(metrics.BreakerChanged), DB: db, Keys: ring, CORSOrigins: cfg.CORSOrigins,
-		MaxQueued: cfg.MaxQueued, RateLimit: cfg.RateLimit, ListenURL: cfg.DirectDatabaseURL.Reveal(), Log: log,
+		MaxQueued: cfg.MaxQueued, RateLimit: cfg.RateLimit, ListenURL: cfg.DirectDatabaseURL.Reveal(), Simulator: cfg.DemoSimulator, Log: log,
 		Metrics: metrics.Handler(), Answered: metrics.Answered, Enqueuing: enqueuing,
 	})
 	if err != nil {

@@ -31,6 +31,7 @@ type Config struct {
 	ListenURL   string    // a direct connection for notifications; "": watched jobs are polled only
 	MaxQueued   int       // jobs of one tenant that may wait at once; 0: any number
 	RateLimit   int       // requests of one key in a second; 0: any number
+	Simulator   string    // the demo's provider, whose behaviour the page at / may switch; "": there is none
 	Log         *slog.Logger
 
 	Metrics http.Handler // of /metrics, which is empty without it
@@ -109,13 +110,13 @@ func New(cfg Config) (*Server, error) {
 	if s.answered == nil {
 		s.answered = func(string, string, int, time.Duration) {}
 	}
-	if s.echo, err = s.routes(cfg.CORSOrigins); err != nil {
+	if s.echo, err = s.routes(cfg.CORSOrigins, cfg.Simulator); err != nil {
 		return nil, err
 	}
 	return s, nil
 }
 
-func (s *Server) routes(origins []string) (*echo.Echo, error) {
+func (s *Server) routes(origins []string, simulator string) (*echo.Echo, error) {
 	e := echo.New()
 	e.HTTPErrorHandler = s.answerError
 	e.IPExtractor = echo.ExtractIPDirect() // whoever is behind X-Forwarded-For may have made it up
@@ -129,6 +130,9 @@ func (s *Server) routes(origins []string) (*echo.Echo, error) {
 	}
 	e.Use(guard, s.authenticate, s.deadline, s.bodies.bound, onePrefer, s.contract.check)
 	RegisterHandlers(e, s)
+	if err := s.servePage(e, simulator); err != nil {
+		return nil, fmt.Errorf("the page: %w", err)
+	}
 	s.know(e.Routes())
 	return e, nil
 }
@@ -196,7 +200,7 @@ func harmless(id string) bool {
 
 func requestID(c echo.Context) string { return c.Response().Header().Get(echo.HeaderXRequestID) }
 
-// harden sets the headers of an answer that is data for one client and never a page.
+// harden sets the headers of an answer that is data for one client. The page sets its own over them.
 func harden(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		h := c.Response().Header()

@@ -56,6 +56,8 @@ type APIConfig struct {
 	CORSOrigins []string // empty: none
 	MaxQueued   int      // jobs of one tenant that may wait; 0: any number
 	RateLimit   int      // requests of one key in a second; 0: any number
+	// DemoSimulator is the URL of the demo's provider; "": there is none.
+	DemoSimulator string
 }
 
 // WorkerConfig is the configuration of cmd/worker.
@@ -75,7 +77,7 @@ type WorkerConfig struct {
 func API(env Env) (APIConfig, error) {
 	r := &reader{env: env}
 	shared, own := r.everyone()
-	cfg := APIConfig{Shared: shared, Port: port.read(r), Host: own.host, Auth: own.auth, CORSOrigins: own.corsOrigins, MaxQueued: own.maxQueued, RateLimit: own.rateLimit}
+	cfg := APIConfig{Shared: shared, Port: port.read(r), Host: own.host, Auth: own.auth, CORSOrigins: own.corsOrigins, MaxQueued: own.maxQueued, RateLimit: own.rateLimit, DemoSimulator: own.demoSimulator}
 	if cfg.Auth == noFallback {
 		cfg.Auth = AuthOff
 		if _, given := r.lookup(auth.Name); !given && !isLoopback(cfg.Host) {
@@ -102,11 +104,12 @@ func Worker(env Env) (WorkerConfig, error) {
 
 // own is what one kind of process reads.
 type own struct {
-	host, auth  string
-	corsOrigins []string
-	maxQueued   int
-	rateLimit   int
-	worker      WorkerConfig
+	host, auth    string
+	corsOrigins   []string
+	maxQueued     int
+	rateLimit     int
+	demoSimulator string
+	worker        WorkerConfig
 }
 
 // everyone reads all names that begin with SLUICE_, whichever process this is:
@@ -127,7 +130,7 @@ func (r *reader) everyone() (Shared, own) {
 		shared.DirectDatabaseURL = shared.DatabaseURL
 	}
 	own := own{
-		host: host.read(r), auth: auth.read(r), corsOrigins: corsOrigins.read(r), maxQueued: maxQueued.read(r), rateLimit: rateLimit.read(r),
+		host: host.read(r), auth: auth.read(r), corsOrigins: corsOrigins.read(r), maxQueued: maxQueued.read(r), rateLimit: rateLimit.read(r), demoSimulator: demoSimulator.read(r),
 		worker: WorkerConfig{
 			Concurrency: concurrency.read(r), DeathAfter: deathAfter.read(r), DrainLimit: drainLimit.read(r),
 			HoldProbeInterval: holdProbeInterval.read(r), UpstreamShare: upstreamShare.read(r),

@@ -265,6 +265,17 @@ func TestARateLimitNeedsKeys(t *testing.T) {
 	}
 }
 
+func TestOnlyASimulatorOnThisMachineIsOne(t *testing.T) {
+	t.Parallel()
+	for _, url := range []string{"https://127.0.0.1:4000", "http://10.0.0.1:4000", "http://127.0.0.1:4000/", "http://simulator", "http://127.0.0.1.evil.example", "http://u@127.0.0.1", "127.0.0.1:4000"} {
+		_, err := config.API(with("SLUICE_DEMO_SIMULATOR", url))
+		wantMistake(t, err, "SLUICE_DEMO_SIMULATOR", "loopback")
+	}
+	if cfg, err := config.API(with("SLUICE_DEMO_SIMULATOR", "http://127.0.0.1:4000")); err != nil || cfg.DemoSimulator != "http://127.0.0.1:4000" {
+		t.Errorf("the demo's simulator: %q, %v", cfg.DemoSimulator, err)
+	}
+}
+
 func TestRequired(t *testing.T) {
 	t.Parallel()
 	_, err := config.API(config.Env{})

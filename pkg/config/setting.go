@@ -80,6 +80,8 @@ var (
 
 	rateLimit = whole("SLUICE_RATE_LIMIT", ofAPI, 0, 0, 100_000, "requests that one API key may make in a second: beyond it they are answered with 429 and do nothing; 0: any number. Each API process counts by itself, so several let several times as many pass; needs SLUICE_AUTH=required")
 
+	demoSimulator = text("SLUICE_DEMO_SIMULATOR", ofAPI, noFallback, "the http URL of a server on a loopback address, such as http://127.0.0.1:4000, without a path", "the demo's simulated provider, for which the page gets a switch; set by make demo alone", isLoopbackOrigin)
+
 	openAIKey     = secret("OPENAI_API_KEY", ofWorker, "one line of printable ASCII", "key of the built-in upstream openai", isKey)
 	openAIBaseURL = text("OPENAI_BASE_URL", ofWorker, noFallback, allowedBaseURL, "base URL of the built-in upstream openai (the SDK's own)", isBaseURL)
 	openAIModel   = text("OPENAI_MODEL", both, jobtype.BuiltinModel, "a model's name", "model of the types on the built-in upstream openai that name none", isModel)
@@ -102,7 +104,7 @@ var (
 // environment lists the settings in the order of the table.
 var environment = []Setting{
 	databaseURL.Setting, directDatabaseURL.Setting, configFile.Setting, adminAddr.Setting, logLevel.Setting,
-	port.Setting, host.Setting, auth.Setting, corsOrigins.Setting, maxQueued.Setting, rateLimit.Setting,
+	port.Setting, host.Setting, auth.Setting, corsOrigins.Setting, maxQueued.Setting, rateLimit.Setting, demoSimulator.Setting,
 	openAIKey.Setting, openAIBaseURL.Setting, openAIModel.Setting,
 	concurrency.Setting, deathAfter.Setting, drainLimit.Setting, holdProbeInterval.Setting, upstreamShare.Setting,
 	webhookSecret.Setting, webhookHosts.Setting, webhookNetworks.Setting,
@@ -285,6 +287,12 @@ func isOrigin(s string) bool {
 	u, err := url.Parse(s)
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" &&
 		u.Hostname() != "*" && s == u.Scheme+"://"+u.Host
+}
+
+// isLoopbackOrigin takes an origin that is of this machine.
+func isLoopbackOrigin(s string) bool {
+	u, err := url.Parse(s)
+	return err == nil && u.Scheme == "http" && isOrigin(s) && net.ParseIP(u.Hostname()).IsLoopback()
 }
 
 const allowedBaseURL = "an absolute http or https URL without user, query and fragment"
