@@ -9,6 +9,9 @@ import (
 const (
 	watchPause = 200 * time.Millisecond
 	maxWords   = 60 // characters of an answer that are shown
+
+	tricklePause = time.Second
+	maxTrickled  = 40 // jobs that wait: more of them show nothing more
 )
 
 // samples are the jobs of the demo: each type, in both forms of payload. userId is the application's own field: it is
@@ -54,6 +57,17 @@ func (s *stack) showJobs() error {
 		}
 	}
 	return nil
+}
+
+// trickle enqueues a job every second, so that the page has something to show, until Ctrl-C.
+func (s *stack) trickle() {
+	for i := 0; sleep(s.ctx, tricklePause) == nil; i++ {
+		status, err := s.client.status(s.ctx)
+		if err != nil || status.Queue.Queued+status.Queue.Delayed >= maxTrickled {
+			continue
+		}
+		_, _ = s.client.enqueue(s.ctx, samples[i%len(samples)]) // one that fails is only one less
+	}
 }
 
 // line is an ended job in one line.

@@ -68,6 +68,9 @@ func demo(ctx context.Context, env func(string) string, out io.Writer) (err erro
 		return err
 	}
 	s.printHints(database != "")
+	if s.provider != "" && database == "" {
+		go s.trickle() // it ends with the context
+	}
 	s.showChanges()
 	fmt.Fprintln(out, "\nstopping")
 	return nil

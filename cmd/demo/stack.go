@@ -17,10 +17,11 @@ import (
 )
 
 const (
-	defaultPort  = "3000"
-	readyTimeout = 30 * time.Second
-	stopTimeout  = 15 * time.Second // for the children to end by themselves, before they are killed
-	drainLimit   = "5s"             // for the workers' calls within that, so that they can still give jobs back
+	defaultPort       = "3000"
+	readyTimeout      = 30 * time.Second
+	stopTimeout       = 15 * time.Second // for the children to end by themselves, before they are killed
+	holdProbeInterval = "10s"            // so that nobody waits for long to see it
+	drainLimit        = "5s"             // for the workers' calls within that, so that they can still give jobs back
 )
 
 // stack is what is running, and how to end it.
@@ -37,6 +38,7 @@ type stack struct {
 	setting  []string // what every child gets beside our own environment
 	client   *client
 	provider string // the simulator's URL, or ""
+	port     string // of the API
 }
 
 func newStack(ctx context.Context, env func(string) string, out io.Writer) (*stack, error) {
@@ -44,11 +46,15 @@ func newStack(ctx context.Context, env func(string) string, out io.Writer) (*sta
 	if err != nil {
 		return nil, err
 	}
+	port, err := choosePort(env("PORT"))
+	if err != nil {
+		return nil, err
+	}
 	logs, err := os.MkdirTemp("", "sluice-demo-")
 	if err != nil {
 		return nil, err
 	}
-	s := &stack{env: env, out: out, bin: filepath.Dir(self), logs: logs}
+	s := &stack{env: env, out: out, bin: filepath.Dir(self), logs: logs, port: port}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
 	return s, nil
 }
@@ -90,7 +96,7 @@ func (s *stack) set(name, value string) { s.setting = append(s.setting, name+"="
 func (s *stack) environ() []string {
 	env := slices.DeleteFunc(os.Environ(), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
-		return slices.Contains([]string{"DATABASE_URL_FILE", "SLUICE_HOST", "SLUICE_AUTH", "SLUICE_ADMIN_ADDR"}, name)
+		return slices.Contains([]string{"DATABASE_URL_FILE", "SLUICE_HOST", "SLUICE_AUTH", "SLUICE_ADMIN_ADDR", "SLUICE_DEMO_SIMULATOR", "SLUICE_HOLD_PROBE_INTERVAL"}, name)
 	})
 	return append(env, s.setting...)
 }
@@ -123,7 +129,8 @@ func (s *stack) startProvider() error {
 		s.say("provider", "the real one: a few short calls are made with your key")
 		return nil
 	}
-	c, err := s.start(simulator, simulator, "-rpm", "240", "-tpm", "200000", "-latency", "400ms", "-jitter", "800ms")
+	c, err := s.start(simulator, simulator, "-rpm", "240", "-tpm", "200000", "-latency", "400ms", "-jitter", "800ms",
+		"-page", "http://127.0.0.1:"+s.port, "-page", "http://localhost:"+s.port)
 	if err != nil {
 		return err
 	}
@@ -133,16 +140,14 @@ func (s *stack) startProvider() error {
 	}
 	s.set("OPENAI_BASE_URL", s.provider+"/v1")
 	s.set("OPENAI_API_KEY", "simulated")
+	s.set("SLUICE_DEMO_SIMULATOR", s.provider)
+	s.set("SLUICE_HOLD_PROBE_INTERVAL", holdProbeInterval)
 	s.say("provider", "simulated, on %s", s.provider)
 	return nil
 }
 
 func (s *stack) startAPI() error {
-	port, err := choosePort(s.env("PORT"))
-	if err != nil {
-		return err
-	}
-	s.set("PORT", port)
+	s.set("PORT", s.port)
 	s.set("SLUICE_HOST", "127.0.0.1")
 	s.set("SLUICE_AUTH", "off")
 	c, err := s.start("api", "api")
@@ -150,14 +155,14 @@ func (s *stack) startAPI() error {
 		return err
 	}
 	s.watch(c)
-	s.client = newClient("http://" + net.JoinHostPort("127.0.0.1", port))
+	s.client = newClient("http://" + net.JoinHostPort("127.0.0.1", s.port))
 	ctx, cancel := context.WithTimeout(s.ctx, readyTimeout)
 	defer cancel()
 	if err := s.client.ready(ctx); err != nil {
 		return fmt.Errorf("the API is not ready: %w\n%s", err, c.lastWords())
 	}
 	why := ""
-	if port != defaultPort && s.env("PORT") == "" {
+	if s.port != defaultPort && s.env("PORT") == "" {
 		why = ", because port " + defaultPort + " is taken"
 	}
 	s.say("api", "on %s%s", s.client.base, why)

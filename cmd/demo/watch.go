@@ -12,6 +12,10 @@ const statusPause = time.Second // between two looks at the status, which the AP
 // fails.
 func (s *stack) printHints(ownDatabase bool) {
 	base := s.client.base
+	fmt.Fprintf(s.out, "\nOpen       %s/\n", base)
+	if s.provider != "" {
+		fmt.Fprintln(s.out, "           the page shows the queue, and has a switch for the provider: healthy, rate-limited, down, out of credit")
+	}
 	fmt.Fprintf(s.out, `
 Status     %[1]s/api/ai/status
 Five jobs  for i in 1 2 3 4 5; do curl -sw '\n' %[1]s/api/ai/enqueue -H 'Content-Type: application/json' \

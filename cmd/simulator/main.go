@@ -36,7 +36,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	server, err := llmtest.Listen(c.addr, llmtest.WithSeed(c.seed))
+	server, err := llmtest.Listen(c.addr, llmtest.WithSeed(c.seed), llmtest.ServePages(c.pages...))
 	if err != nil {
 		return err
 	}
@@ -52,6 +52,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 type config struct {
 	addr   string
 	seed   uint64
+	pages  []string
 	script llmtest.Script
 }
 
@@ -67,6 +68,10 @@ func parse(args []string) (config, error) {
 	flags.StringVar(&c.script.Mode, "mode", "healthy", "what happens to every call")
 	latency := flags.Duration("latency", 0, "before the first byte of an answer")
 	jitter := flags.Duration("jitter", 0, "at most this much more latency")
+	flags.Func("page", "origin of web pages that may switch the mode; may be given again", func(origin string) error {
+		c.pages = append(c.pages, origin)
+		return nil
+	})
 	if err := flags.Parse(args); err != nil {
 		return c, err
 	}

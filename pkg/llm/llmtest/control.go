@@ -24,6 +24,7 @@ func (s *Simulator) routes() {
 	s.mux.HandleFunc("GET /control", s.serveState)
 	s.mux.HandleFunc("POST /control", s.serveChange)
 	s.mux.HandleFunc("GET /control/calls", s.serveLog)
+	s.mux.HandleFunc("/control/mode", s.serveScene)
 	s.mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		no := invalid("", "unknown_url", fmt.Sprintf("Unknown request URL: %s %s.", r.Method, r.URL.Path))
 		writeJSON(w, http.StatusNotFound, no.object())

@@ -8,6 +8,8 @@
 //	GET  /control                    the script, the counts and the quota of each model, as JSON
 //	POST /control                    changes the members of the script that the body names
 //	GET  /control/calls              the log of calls, as JSON
+//	GET, PUT /control/mode           {"mode": "healthy", "rate-limited", "down" or "out-of-credit"}: a switch for web pages of
+//	                                 the origins that ServePages names, and for nobody else
 //
 // While the script is healthy, a single request chooses its own fate with "[[sim:MODE]]" anywhere in its input, or with
 // metadata {"sim": "MODE"}; a MODE is a name out of Modes or an HTTP status such as 400.

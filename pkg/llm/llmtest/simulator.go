@@ -13,10 +13,13 @@ type Simulator struct {
 	clock  func() time.Time
 	began  time.Time
 	decide func(Call) string
-	bodies bool // kept in the log
+	bodies bool     // kept in the log
+	pages  []string // origins of web pages that may switch scenes
 
 	mu     sync.Mutex
 	script Script
+	usual  Script // what it was made or told to be, whatever scene is on
+	scene  string // "": none was chosen yet
 	random *rand.Rand
 
 	quota   quota
@@ -44,6 +47,9 @@ func WithClock(now func() time.Time) Option { return func(s *Simulator) { s.cloc
 // KeepBodies keeps every request body in the log of calls.
 func KeepBodies() Option { return func(s *Simulator) { s.bodies = true } }
 
+// ServePages lets web pages of these origins, and nobody else, switch scenes at /control/mode.
+func ServePages(origins ...string) Option { return func(s *Simulator) { s.pages = origins } }
+
 // MaxCalls sets how many calls the log keeps, at least 1.
 func MaxCalls(n int) Option { return func(s *Simulator) { s.calls.keep = max(1, n) } }
 
@@ -69,6 +75,7 @@ func New(options ...Option) *Simulator {
 	if err := s.script.validate(); err != nil {
 		panic("llmtest: " + err.Error())
 	}
+	s.usual = s.script
 	s.began = s.clock()
 	s.routes()
 	return s
@@ -94,7 +101,10 @@ func (s *Simulator) SetMode(mode string) { s.Set(func(script *Script) { script.M
 
 // Change replaces the script, or says what is wrong with the new one and keeps the old.
 func (s *Simulator) Change(script Script) error {
-	return s.change(func(old *Script) error { *old = script; return nil })
+	return s.change(func(old *Script) error {
+		*old, s.usual = script, script
+		return nil
+	})
 }
 
 func (s *Simulator) change(change func(*Script) error) error {
