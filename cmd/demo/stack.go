@@ -46,7 +46,7 @@ func newStack(ctx context.Context, env func(string) string, out io.Writer) (*sta
 	if err != nil {
 		return nil, err
 	}
-	port, err := choosePort(env("PORT"))
+	port, err := choosePort(env("PORT"), defaultPort)
 	if err != nil {
 		return nil, err
 	}
@@ -169,12 +169,12 @@ func (s *stack) startAPI() error {
 	return nil
 }
 
-// choosePort takes the wanted port, or the default one, or a free one if that is taken.
-func choosePort(wanted string) (string, error) {
+// choosePort takes the wanted port, or the usual one, or a free one if that is taken.
+func choosePort(wanted, usual string) (string, error) {
 	if wanted != "" {
 		return wanted, nil
 	}
-	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", defaultPort))
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", usual))
 	if err != nil {
 		l, err = net.Listen("tcp", "127.0.0.1:0")
 	}
