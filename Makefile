@@ -19,7 +19,7 @@ smoke: build ## Database and API alone: enqueue one job, show the queue, end
 	@bin/demo smoke
 
 .PHONY: test
-test: ## Every test: vet, all packages, then those with SQL once more on PostgreSQL 17 (from npm), and the React package
+test: ## Every test: vet, all packages, those with SQL once more on PostgreSQL 17 (from npm), the React package, the page, both in a browser
 	go vet ./...
 	go test $(RACE) -parallel 8 ./...
 	cd bench && go vet ./... && go test -p 1 ./...
@@ -27,6 +27,7 @@ test: ## Every test: vet, all packages, then those with SQL once more on Postgre
 	cd deploy/check && go vet ./... && go test ./...
 	SLUICE_TEST_POSTGRES=npm go test -count=1 $(DATABASE_PACKAGES:%=./%)
 	@$(MAKE) --no-print-directory web
+	@$(MAKE) --no-print-directory browser
 
 .PHONY: web
 web: ## The React package and the page: check, test and build them, in two minutes
@@ -39,6 +40,14 @@ BUILT := find dist -type f | LC_ALL=C sort | xargs cksum
 page:
 	@cd web/dashboard && npm ci && npm run check && npm test && before=$$($(BUILT)) && npm run build && after=$$($(BUILT)) && \
 	if [ "$$before" != "$$after" ]; then echo "web/dashboard/dist was out of date: it is new now, commit it"; exit 1; fi
+
+.PHONY: browser
+browser: ## The page in a real Chromium against the real binaries, in a minute and a half; ONLY=cancel takes some of its tests
+	SLUICE_TEST_BROWSER='$(or $(ONLY),.)' go test -v -count=1 -run '^TestBrowser$$' ./e2e
+
+.PHONY: screenshots
+screenshots: ## The page on a bad day, light and dark, wide and on a phone; writes docs/screenshots
+	SLUICE_TEST_SCREENSHOTS='$(CURDIR)/docs/screenshots' $(MAKE) --no-print-directory browser ONLY=picture
 
 .PHONY: chaos
 chaos: ## Faults for half an hour on a printed seed, under load; what must hold is checked after each

@@ -53,11 +53,12 @@ func TestMain(m *testing.M) {
 
 // system is one database, one API, one provider and any number of workers.
 type system struct {
-	t   *testing.T
-	db  *pgxpool.Pool
-	url string
-	sim *llmtest.Server
-	api string
+	t    *testing.T
+	db   *pgxpool.Pool
+	url  string
+	sim  *llmtest.Server
+	port string // of the API
+	api  string
 
 	said transcript // of every process
 }
@@ -80,18 +81,31 @@ func (s *transcript) String() string {
 	return s.text.String()
 }
 
+// start starts all of it but the workers.
 func start(t *testing.T, options ...llmtest.Option) *system {
 	t.Helper()
-	s := &system{t: t, url: pgtest.URL(t), sim: llmtest.Start(t, options...)}
+	s := prepare(t, freePort(t), options...)
+	s.serve()
+	return s
+}
+
+// prepare makes the database and the provider for an API on a port.
+func prepare(t *testing.T, port string, options ...llmtest.Option) *system {
+	t.Helper()
+	s := &system{t: t, url: pgtest.URL(t), sim: llmtest.Start(t, options...), port: port, api: "http://127.0.0.1:" + port}
 	pool, err := pgxpool.New(t.Context(), s.url)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(pool.Close)
 	s.db = pool
-	port := freePort(t)
-	s.api = "http://127.0.0.1:" + port
-	s.run("api", "DATABASE_URL="+s.url, "PORT="+port)
+	return s
+}
+
+// serve starts the API and waits until it is ready.
+func (s *system) serve(env ...string) *process {
+	s.t.Helper()
+	p := s.run("api", append([]string{"DATABASE_URL=" + s.url, "PORT=" + s.port}, env...)...)
 	s.until("the API is ready", func() bool {
 		res, err := http.Get(s.api + "/readyz")
 		if err != nil {
@@ -100,7 +114,7 @@ func start(t *testing.T, options ...llmtest.Option) *system {
 		res.Body.Close()
 		return res.StatusCode == http.StatusOK
 	})
-	return s
+	return p
 }
 
 func (s *system) worker(env ...string) *process {
