@@ -1,46 +1,17 @@
 // @vitest-environment node
-import { execFile } from 'node:child_process'
-import { cp, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readdir, readFile, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { promisify } from 'node:util'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-
-const example = '../../examples/react'
-const readJson = async (path: string) => JSON.parse(await readFile(path, 'utf8'))
-
-const { NODE_ENV: _, ...env } = process.env // a user's shell has none
-
-const run = async (folder: string, command: string, ...args: string[]): Promise<string> =>
-  (await promisify(execFile)(command, args, { cwd: folder, env })).stdout
-
-/**
- * What `npm install ./sluice-react.tgz` would write, with the versions of our own lockfile: npm has all of those in its
- * cache, so that no network is needed.
- */
-async function pinExample(folder: string, tarball: string): Promise<void> {
-  const own = await readJson('package.json')
-  const app = await readJson(`${example}/package.json`)
-  const lock = await readJson('package-lock.json')
-  app.dependencies[own.name] = `file:${tarball}`
-  lock.packages[''] = app
-  lock.packages[`node_modules/${own.name}`] = {
-    version: own.version, resolved: `file:${tarball}`, peerDependencies: own.peerDependencies,
-  }
-  await writeFile(join(folder, 'package.json'), JSON.stringify(app))
-  await writeFile(join(folder, 'package-lock.json'), JSON.stringify(lock))
-}
+import { example, installExample, readJson, run } from './example.js'
 
 describe('the package, as an application gets it', () => {
   let folder: string
-  let packed: { filename: string; files: { path: string }[] }
+  let packed: Awaited<ReturnType<typeof installExample>>
 
   beforeAll(async () => {
     folder = await mkdtemp(join(tmpdir(), 'sluice-example-'))
-    await cp(example, folder, { recursive: true, filter: (path) => !/node_modules|dist$|package-lock/.test(path) })
-    ;[packed] = JSON.parse(await run('.', 'npm', 'pack', '--json', '--silent', '--pack-destination', folder))
-    await pinExample(folder, packed.filename)
-    await run(folder, 'npm', 'install', '--prefer-offline', '--no-audit', '--no-fund')
+    packed = await installExample(folder)
   }, 300_000)
   afterAll(() => rm(folder, { recursive: true, force: true }))
 
