@@ -22,6 +22,7 @@ const (
 	MaxPosition = 1000   // places in line that Position counts exactly
 	MaxLook     = 20_000 // jobs that one List looks at
 
+	glance    = 1000 // jobs that a List of waiting ones looks at before it asks who waits
 	sweepSize = 1000 // rows that one statement of a sweep moves
 )
 

@@ -94,8 +94,17 @@ func (q *Queue) List(ctx context.Context, f Filter) (Page, error) {
 		f.Limit = DefaultPage
 	}
 	f.Limit, f.Before = min(f.Limit, MaxPage), cmp.Or(f.Before, uuid.Max)
-	page, err := q.list(ctx, f, uuid.Nil)
-	if err != nil || page.Next != uuid.Nil || f.exact() {
+	if f.State == Queued || f.State == Delayed {
+		// The narrow tables are in another order. Where so many wait that sorting them takes long, the newest jobs are among them.
+		if page, err := q.list(ctx, everyJob, f, uuid.Nil, glance); err != nil || len(page.Jobs) == f.Limit {
+			return page, err
+		}
+	}
+	if f.exact() {
+		return q.list(ctx, sources[f.State], f, uuid.Nil, f.Limit)
+	}
+	page, err := q.list(ctx, sources[f.State], f, uuid.Nil, MaxLook)
+	if err != nil || page.Next != uuid.Nil {
 		return page, err
 	}
 	// Nobody knows yet how far down that was. It is asked before the jobs are read, so that none is left out or told twice.
@@ -107,16 +116,13 @@ func (q *Queue) List(ctx context.Context, f Filter) (Page, error) {
 	case err != nil:
 		return Page{}, fmt.Errorf("look down a list: %w", err)
 	}
-	return q.list(ctx, f, floor)
+	return q.list(ctx, sources[f.State], f, floor, MaxLook)
 }
 
-// list reads a page of the jobs down to floor. Its Next is floor where it is not full.
-func (q *Queue) list(ctx context.Context, f Filter, floor uuid.UUID) (Page, error) {
-	look := MaxLook
-	if f.exact() {
-		look = f.Limit
-	}
-	rows, err := q.db.Query(ctx, fmt.Sprintf(listSQL, sources[f.State]), f.Tenant, string(f.State), f.Type, f.Before, floor, look, f.Limit)
+// list reads a page of the jobs of a source down to floor, but looks at no more than so many. Its Next is floor where it is
+// not full.
+func (q *Queue) list(ctx context.Context, source string, f Filter, floor uuid.UUID, look int) (Page, error) {
+	rows, err := q.db.Query(ctx, fmt.Sprintf(listSQL, source), f.Tenant, string(f.State), f.Type, f.Before, floor, look, f.Limit)
 	if err != nil {
 		return Page{}, fmt.Errorf("list jobs: %w", err)
 	}
