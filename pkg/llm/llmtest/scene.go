@@ -8,7 +8,7 @@ import (
 )
 
 // sceneRPM is the limit of requests per minute in the scene "rate-limited": low enough to be felt at once.
-const sceneRPM = 6
+const sceneRPM = 12
 
 // scenes are what a person can switch to, each a change of the usual script.
 var scenes = map[string]func(*Script){
