@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+
+	"github.com/sluicedev/sluice/pkg/jobtype"
 )
 
 // Claim asks for jobs of one line.
@@ -20,6 +22,26 @@ type Claim struct {
 	Grace    time.Duration   // added to the time-out: the deadline after which the lease ends by itself
 	Limit    int
 	Gate     Gate
+	Mark     Mark
+}
+
+// Mark is how far a claimer has come in a line: by priority, the place in line before which it does not look. The zero Mark
+// is the head of the line.
+//
+// A claim leaves a dead entry behind in the line's index for each of its jobs, and the next one would read all of them
+// again, until vacuum has removed them: which it cannot do while somebody holds an old snapshot. What is before the mark all the
+// same (a job that comes back to its old place, an enqueue that was long to commit) is found from the head, so look there now and then.
+type Mark [jobtype.MaxPriority]int64
+
+// markSlack is how many places before the last claimed one a mark lies: enqueues do not commit in the order of their places.
+const markSlack = 5000
+
+// Pass moves the mark on behind claimed jobs.
+func (m *Mark) Pass(jobs ...Claimed) {
+	for _, j := range jobs {
+		place := &m[j.priority-jobtype.MinPriority]
+		*place = max(*place, j.seq-markSlack)
+	}
 }
 
 // Gate is what the worker believes of the line's upstream. The claim's own statement checks it, so that a claim that
@@ -45,10 +67,14 @@ type Claimed struct {
 	StartedAt   time.Time
 	Since       time.Time // from when on it could have started
 	Traceparent string    // of the trace that enqueued it; "": none
+
+	priority int
+	seq      int64
 }
 
 // The narrow rows are locked first, with SKIP LOCKED, and are gone whatever their jobs say: a row whose job is not
-// queued any more is an orphan. The two arrays keep the planner on the primary keys whatever its statistics say; array_position,
+// queued any more is an orphan. Each priority is read from its own mark, one after the other and no further than the limit,
+// as both orders are those of the scans beneath: a sort would lock the whole line. The two arrays keep the planner on the primary keys whatever its statistics say; array_position,
 // which it takes for true almost always, keeps it from reading and sorting a whole line because it takes "type = any" for
 // rare before the table was analyzed. A worker that is not on the list any more gets nothing: rescue would take it away again.
 const claimSQL = `
@@ -59,15 +85,23 @@ with gate as materialized (
     union all
     select where $8 = ''
 ), picked as materialized (
-    select ctid, job_id from ready
-    where line = $3 and array_position($4, type) is not null
-      and (expires_at is null or expires_at > now())
-      and job_id is distinct from $11::uuid
-      and exists (select from gate)
-      and exists (select from workers w where w.id = $2)
-    order by priority, seq
+    select next.ctid, next.job_id
+    from (
+        select mark.priority::smallint, mark.seq from unnest($12::bigint[]) with ordinality as mark(seq, priority)
+        where exists (select from gate) and exists (select from workers w where w.id = $2)
+        order by mark.priority::smallint
+    ) mark, lateral (
+        select ctid, job_id from ready
+        where line = $3 and priority = mark.priority and seq >= mark.seq
+          and array_position($4, type) is not null
+          and (expires_at is null or expires_at > now())
+          and job_id is distinct from $11::uuid
+        order by seq
+        limit $7
+        for update skip locked
+    ) next
+    order by mark.priority
     limit $7
-    for update skip locked
 ), gone as (
     delete from ready where ctid = any (array(select ctid from picked))
 ), job as (
@@ -85,7 +119,7 @@ with gate as materialized (
     select $1, $2, $3, array_agg(id), array_agg(lease), deadline_at from job group by deadline_at
 )
 select id, tenant, type, payload, attempts, max_attempts, lease, upstream, held_at, started_at,
-    greatest(created_at, scheduled_at), coalesce(traceparent, '')
+    greatest(created_at, scheduled_at), coalesce(traceparent, ''), priority, seq
 from job
 order by priority, seq`
 
@@ -93,12 +127,13 @@ order by priority, seq`
 // leases. They are durable when it returns. On an error it is unclear whether anything was claimed: see GiveBack.
 func (q *Queue) Claim(ctx context.Context, c Claim) ([]Claimed, error) {
 	jobs, err := planned(ctx, q.db, once, scanClaimed, claimSQL, c.ID, c.Worker, c.Line, c.Types, c.Timeouts, c.Grace, c.Limit,
-		c.Gate.Upstream, c.Gate.Generation, orNil(c.Gate.Probe), orNil(c.Gate.Except))
+		c.Gate.Upstream, c.Gate.Generation, orNil(c.Gate.Probe), orNil(c.Gate.Except), c.Mark[:])
 	return jobs, wrap("claim", err)
 }
 
 func scanClaimed(r pgx.CollectableRow) (j Claimed, err error) {
-	return j, r.Scan(&j.ID, &j.Tenant, &j.Type, raw(&j.Payload), &j.Attempts, &j.MaxAttempts, &j.Lease, &j.Upstream, &j.HeldAt, &j.StartedAt, &j.Since, &j.Traceparent)
+	return j, r.Scan(&j.ID, &j.Tenant, &j.Type, raw(&j.Payload), &j.Attempts, &j.MaxAttempts, &j.Lease, &j.Upstream, &j.HeldAt, &j.StartedAt, &j.Since, &j.Traceparent,
+		&j.priority, &j.seq)
 }
 
 const claimOfSQL = `

@@ -44,6 +44,35 @@ func TestClaimTakesByPriorityThenPlace(t *testing.T) {
 	f.wantConsistent()
 }
 
+// A claim looks at each priority from its own mark, so that what is urgent waits for nobody, and leaves what is before it
+// to a claim from the head.
+func TestClaimStartsAtTheMark(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	place := func(seq int64, priority int) uuid.UUID {
+		f.exec(`select setval('jobs_seq', $1, false)`, seq)
+		return f.add(NewJob{Type: "chat", Payload: prompt, Priority: &priority})[0]
+	}
+	const passed = 3 * markSlack
+	place(passed, 5)
+	w := f.join("w")
+	marked := claimOf(w, 10)
+	marked.Mark.Pass(f.claim(w, 10)...)
+	before, slack, behind, urgent := place(1, 5), place(passed-markSlack, 5), place(passed+1, 5), place(2, 4)
+	if got := idsOf(must[[]Claimed](f)(f.Claim(t.Context(), marked))); !slices.Equal(got, []uuid.UUID{urgent, slack, behind}) {
+		t.Errorf("claimed %v from the mark; want %v, %v and %v", got, urgent, slack, behind)
+	}
+	marked.Mark.Pass(Claimed{priority: 5, seq: 1})
+	marked.ID = uuid.New()
+	if got := must[[]Claimed](f)(f.Claim(t.Context(), marked)); len(got) != 0 {
+		t.Errorf("the mark went back; claimed %v", idsOf(got))
+	}
+	if got := idsOf(f.claim(w, 10)); !slices.Equal(got, []uuid.UUID{before}) {
+		t.Errorf("claimed %v from the head; want %v", got, before)
+	}
+	f.wantConsistent()
+}
+
 func TestClaimTakesOnlyItsTypesAndLine(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -206,6 +235,7 @@ func TestClaimReadsNoOtherLine(t *testing.T) {
 	f.exec(`insert into jobs (type, state, priority, payload, max_attempts, upstream, finished_at)
 		select 'chat', 'cancelled', 1, '{}', 3, $1, now() from generate_series(1, 20000)`, small)
 	f.chats(1000)
+	placed := regexp.MustCompile(`LockRows\n +-> +Index Scan using ready_pkey on ready\n +Index Cond: \(\(line = .*\) AND \(priority = .*\) AND \(seq >= `)
 	conn := f.acquire()
 	for _, analyzed := range []bool{false, true} {
 		if analyzed {
@@ -218,7 +248,7 @@ func TestClaimReadsNoOtherLine(t *testing.T) {
 				}
 			}
 			rows, err := conn.Query(t.Context(), `explain (costs off) execute c (gen_random_uuid(), 'w', '`+gpt5+`', '{chat,paced}',
-				'{1 minute,1 minute}', '15 s', 10, '`+gpt5+`', 0, null, null)`, pgx.QueryExecModeSimpleProtocol)
+				'{1 minute,1 minute}', '15 s', 10, '`+gpt5+`', 0, null, null, '{0,0,0,0,0,0,0,0,0,0}')`, pgx.QueryExecModeSimpleProtocol)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -230,7 +260,7 @@ func TestClaimReadsNoOtherLine(t *testing.T) {
 				t.Fatal(err)
 			}
 			text := strings.Join(plan, "\n")
-			if !strings.Contains(text, "Index Scan using ready_pkey") || !strings.Contains(text, "Tid Scan on ready") ||
+			if !placed.MatchString(text) || !strings.Contains(text, "Tid Scan on ready") ||
 				strings.Contains(text, "Seq Scan on ready") || strings.Contains(text, "Seq Scan on jobs") {
 				t.Errorf("analyzed %v, %s:\n%s", analyzed, mode, text)
 			}

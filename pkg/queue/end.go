@@ -35,7 +35,7 @@ type End struct {
 // job was taken from under it by a cancel is ended as cancelled, with the usage that came. One that rescue ended as
 // lost has its outcome already and stays as it is.
 //
-// The array of ids keeps the planner on the primary keys whatever its statistics say, and linear (below) from comparing
+// The array of ids keeps the planner on the primary keys whatever its statistics say, and keyed (below) from comparing
 // every job with every other one.
 const endSQL = `
 with given as materialized (
@@ -134,7 +134,7 @@ func (q *Queue) end(ctx context.Context, worker string, ends []End) (held []uuid
 }
 
 func (q *Queue) endOnce(ctx context.Context, worker string, ends []End) ([]uuid.UUID, error) {
-	return planned(ctx, q.db, linear, pgx.RowTo[uuid.UUID], endSQL, worker,
+	return planned(ctx, q.db, keyed, pgx.RowTo[uuid.UUID], endSQL, worker,
 		ids(ends, func(e End) uuid.UUID { return e.JobID }),
 		of(ends, func(e End) int64 { return e.Lease }),
 		of(ends, func(e End) string { return string(e.Outcome) }),

@@ -144,15 +144,19 @@ func (l *life) isOpen(line *line) bool {
 
 func (l *life) claimJobs(ctx context.Context, line *line, gate queue.Gate, n int) []queue.Claimed {
 	id, sent := uuid.New(), time.Now()
+	var mark queue.Mark // of a probe, for which any job will do
 	l.mu.Lock()
 	l.early = map[queue.Lease]bool{}
+	if gate.Probe == uuid.Nil {
+		mark = line.from(sent)
+	}
 	l.mu.Unlock()
 	// A claim is not stopped half way: its jobs would be stranded until the next tick.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statementLimit)
 	defer cancel()
 	jobs, err := l.queue.Claim(ctx, queue.Claim{
 		ID: id, Worker: l.id, Line: line.name, Types: line.types, Timeouts: line.timeouts, Grace: l.cfg.DeathAfter,
-		Limit: n, Gate: gate,
+		Limit: n, Gate: gate, Mark: mark,
 	})
 	l.changed(len(jobs))
 	if err == nil {
@@ -170,6 +174,10 @@ func (l *life) claimJobs(ctx context.Context, line *line, gate queue.Gate, n int
 	if len(jobs) > 0 {
 		l.left[id] = len(jobs)
 		line.claimedAt = time.Now()
+	}
+	line.mark.Pass(jobs...)
+	if len(jobs) < n && mark != (queue.Mark{}) {
+		l.wakeAt(line, line.headAt.Add(headEvery)) // for who waits before the mark
 	}
 	for _, job := range jobs {
 		a := &attempt{job: job, line: line, claim: id, checked: sent}

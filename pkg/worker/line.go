@@ -33,6 +33,9 @@ type line struct {
 	probing bool            // this worker has the permit, or asks for it
 	run     int             // failures in a row here that are not reported yet
 
+	mark   queue.Mark // where the next claim starts
+	headAt time.Time  // when the latest claim started at the head of the line
+
 	purse    purse         // permits
 	claiming bool          // jobs for it are being claimed
 	delay    time.Duration // by which calls start later than their permits allow, on average
@@ -91,6 +94,14 @@ func (l *line) open() bool {
 // another one, whose key is suspected, from the second call that decides it.
 func (l *line) wantsProbe(now time.Time) bool {
 	return l.paced && l.known && l.status.AdmitsWith(l.credential) && !l.probing && (!l.status.Cold || l.careful(1, now) > 0)
+}
+
+// from is where a claim starts now: at the head of the line once in a while, else where the last one came to.
+func (l *line) from(now time.Time) queue.Mark {
+	if now.Sub(l.headAt) >= headEvery {
+		l.mark, l.headAt = queue.Mark{}, now
+	}
+	return l.mark
 }
 
 // gate is for an ordinary claim.

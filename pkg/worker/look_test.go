@@ -12,6 +12,7 @@ import (
 
 	"github.com/sluicedev/sluice/pkg/breaker"
 	"github.com/sluicedev/sluice/pkg/pg"
+	"github.com/sluicedev/sluice/pkg/queue"
 	"github.com/sluicedev/sluice/pkg/upstream"
 )
 
@@ -127,6 +128,20 @@ func TestHowManyJobsOfALineMayBeClaimed(t *testing.T) {
 		if room := l.room(a.line); room != c.room {
 			t.Errorf("%s: %d may be claimed, want %d", name, room, c.room)
 		}
+	}
+}
+
+// Claims start where the last one came to, and now and then at the head of the line.
+func TestWhereAClaimStarts(t *testing.T) {
+	t.Parallel()
+	now, came := time.Now(), queue.Mark{7, 8}
+	l := line{mark: came, headAt: now}
+	if got := l.from(now.Add(headEvery - 1)); got != came {
+		t.Errorf("soon after a claim from the head: %v, want %v", got, came)
+	}
+	later := now.Add(headEvery)
+	if got := l.from(later); got != (queue.Mark{}) || l.mark != (queue.Mark{}) || l.headAt != later {
+		t.Errorf("a while after it: %v, and the line is at %v since %v", got, l.mark, l.headAt)
 	}
 }
 

@@ -84,7 +84,7 @@ func (l *life) permitted(ctx context.Context, line *line, n int) int {
 	return min(n, bought.Requests)
 }
 
-// wakeAt wakes the claimer when a line may ask again. The caller holds the mutex.
+// wakeAt wakes the claimer for a line when it may ask again. The caller holds the mutex.
 func (l *life) wakeAt(line *line, at time.Time) {
 	if line.alarm {
 		return
@@ -92,7 +92,7 @@ func (l *life) wakeAt(line *line, at time.Time) {
 	line.alarm = true
 	time.AfterFunc(time.Until(at), func() {
 		l.mu.Lock()
-		line.alarm = false
+		line.alarm, line.hot = false, true
 		l.mu.Unlock()
 		nudge(l.wake)
 	})

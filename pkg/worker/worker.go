@@ -25,6 +25,7 @@ import (
 // Limits and rhythms that no setting changes.
 const (
 	maxClaim       = 500                     // jobs in one claim
+	headEvery      = 500 * time.Millisecond  // between two claims that start at the head of a line
 	tickEvery      = time.Second             // breakers, upkeep
 	lookEvery      = time.Second             // at the queue and the others' beats, at most; a tenth of DeathAfter if that is less
 	idleEvery      = 1600 * time.Millisecond // the same while nobody waits and nothing runs

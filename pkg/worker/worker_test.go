@@ -406,6 +406,17 @@ func TestATypeWithoutAHandlerIsLeftAlone(t *testing.T) {
 	}
 }
 
+// A job that is far ahead of those that were claimed last, as one that comes back to its old place, is found all the same.
+func TestAJobBeforeTheMarkIsFound(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, []jobtype.Type{fast("ask", "openai", "gpt-5", 5)})
+	f.start(nil, nil)
+	f.count(`select setval('jobs_seq', 1000000)`)
+	f.untilEnded(f.enqueue("ask", hello, 10))
+	f.count(`select setval('jobs_seq', 1)`)
+	f.untilState(f.enqueue("ask", hello, 1)[0], queue.Done)
+}
+
 // Calls of one upstream that hang do not fill the worker.
 func TestOneUpstreamCannotHoldAllSlots(t *testing.T) {
 	t.Parallel()
