@@ -52,7 +52,6 @@ func (s *Server) Enqueue(c echo.Context, params EnqueueParams) error {
 		})
 	}
 	s.log.Debug("a job was enqueued", "request_id", requestID(c), "job_id", made[0].ID, "type", job.Type, "upstream", made[0].Line, "replayed", made[0].Replayed)
-	s.ring(made)
 	if wait, ok := preferredWait(c.Request().Header); ok && s.waiters.enter(s.ofStreams.waiters) {
 		defer s.waiters.leave()
 		return s.answerWithin(c, job.Type, made[0], wait)
@@ -72,15 +71,6 @@ func (s *Server) traced(c echo.Context, tenant string, jobs queue.Batch) (made [
 		job.Traceparent = traceparent
 		return job, err
 	}})
-}
-
-// ring tells workers of jobs that may start now. Nothing depends on it: it spares them the wait until they poll.
-func (s *Server) ring(made []queue.Enqueued) {
-	for _, m := range made {
-		if m.State == queue.Queued && !m.Replayed {
-			s.bell.Ring(m.Line)
-		}
-	}
 }
 
 func (s *Server) answerEnqueued(c echo.Context, jobType string, made queue.Enqueued) error {
@@ -135,7 +125,6 @@ func (s *Server) EnqueueBatch(c echo.Context) error {
 	if err != nil {
 		return refuseJob(err, inBatch)
 	}
-	s.ring(made)
 	s.places.forgetAll() // so many at once change what newcomers are told
 	ids := make([]uuid.UUID, len(made))
 	for i, m := range made {

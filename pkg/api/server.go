@@ -87,7 +87,8 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{queue: cfg.Queue, intake: queue.NewIntake(cfg.Queue), upstreams: cfg.Upstreams, bell: queue.NewBell(cfg.DB, cfg.Log), states: queue.NewStateBell(cfg.DB, cfg.Log), db: cfg.DB, log: cfg.Log, contract: contract}
+	bell := queue.NewBell(cfg.DB, cfg.Log)
+	s := &Server{queue: cfg.Queue, intake: queue.NewIntake(cfg.Queue, bell), upstreams: cfg.Upstreams, bell: bell, states: queue.NewStateBell(cfg.DB, cfg.Log), db: cfg.DB, log: cfg.Log, contract: contract}
 	s.keys, s.tenant, s.rates = cfg.Keys, tenantOf, newRates(cfg.RateLimit)
 	s.depth = newDepth(cfg.MaxQueued, cfg.Queue.Depths)
 	s.bodies = &bodies{most: maxBodies}

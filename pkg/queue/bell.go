@@ -3,6 +3,8 @@ package queue
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -34,6 +36,7 @@ type Bell struct {
 	mu    sync.Mutex
 	words map[string]bool
 	rung  chan struct{}
+	turn  chan struct{} // whoever sends has it, and until the pause after it is over
 }
 
 // NewBell gives the bell that tells workers of new work. It is silent until Run.
@@ -45,17 +48,43 @@ func NewStateBell(db pg.DB, log *slog.Logger) *Bell {
 }
 
 func newBell(db pg.DB, log *slog.Logger, channel string, pause time.Duration) *Bell {
-	return &Bell{db: db, log: log, channel: channel, pause: pause, words: map[string]bool{}, rung: make(chan struct{}, 1)}
+	return &Bell{db: db, log: log, channel: channel, pause: pause, words: map[string]bool{},
+		rung: make(chan struct{}, 1), turn: make(chan struct{}, 1)}
 }
 
-// Ring says that there is something to tell: the line that has new work; "" of states. It returns at once.
-func (b *Bell) Ring(word string) {
-	b.mu.Lock()
-	b.words[word] = true
-	b.mu.Unlock()
+// Ring says that there is something to tell: the lines that have new work; "" of states. It returns at once.
+func (b *Bell) Ring(words ...string) {
+	if len(words) == 0 {
+		return
+	}
+	b.note(words)
 	select {
 	case b.rung <- struct{}{}:
 	default:
+	}
+}
+
+// ringHere is Ring by the caller's own goroutine, if it is time: it spares the notification the way to another one.
+func (b *Bell) ringHere(ctx context.Context, words ...string) {
+	if len(words) == 0 {
+		return
+	}
+	select {
+	case b.turn <- struct{}{}:
+	default:
+		b.Ring(words...)
+		return
+	}
+	b.note(words)
+	b.send(ctx)
+	time.AfterFunc(b.pause, func() { <-b.turn })
+}
+
+func (b *Bell) note(words []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, word := range words {
+		b.words[word] = true
 	}
 }
 
@@ -67,24 +96,25 @@ func (b *Bell) Run(ctx context.Context) {
 			return
 		case <-b.rung:
 		}
-		if err := b.send(ctx, b.take()); err != nil && ctx.Err() == nil {
-			b.log.Warn("a notification could not be sent; polling finds what it told of", "channel", b.channel, "error", err)
+		select {
+		case <-ctx.Done():
+			return
+		case b.turn <- struct{}{}:
 		}
+		b.send(ctx)
 		select {
 		case <-ctx.Done():
 			return
 		case <-time.After(b.pause):
 		}
+		<-b.turn
 	}
 }
 
 func (b *Bell) take() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	words := make([]string, 0, len(b.words))
-	for word := range b.words {
-		words = append(words, word)
-	}
+	words := slices.Collect(maps.Keys(b.words))
 	clear(b.words)
 	return words
 }
@@ -92,9 +122,14 @@ func (b *Bell) take() []string {
 // A notification is a transaction that writes, if only to memory: nobody has to wait for the disk for it.
 const bellSQL = `select pg_notify($1, word), set_config('synchronous_commit', 'off', true) from unnest($2::text[]) word`
 
-func (b *Bell) send(ctx context.Context, words []string) error {
-	ctx, cancel := context.WithTimeout(ctx, time.Second)
+func (b *Bell) send(ctx context.Context) {
+	words := b.take()
+	if len(words) == 0 {
+		return // somebody else sent them
+	}
+	limited, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
-	_, err := b.db.Exec(ctx, bellSQL, b.channel, words)
-	return err
+	if _, err := b.db.Exec(limited, bellSQL, b.channel, words); err != nil && ctx.Err() == nil {
+		b.log.Warn("a notification could not be sent; polling finds what it told of", "channel", b.channel, "error", err)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,14 +31,17 @@ const (
 // Strangers share a commit, but not a fate: a group that fails is taken apart, and each of its jobs goes on alone.
 type Intake struct {
 	queue        *Queue
+	bell         *Bell
 	clock        clock
 	plain, keyed lanes // jobs with a key may have to wait for others; those without never do
 }
 
-// NewIntake gives an Intake in front of a queue. It needs no end: it has no goroutine while no job comes.
-func NewIntake(q *Queue) *Intake {
-	i := &Intake{queue: q}
-	i.plain.store, i.keyed.store = i.store, i.store
+// NewIntake gives an Intake in front of a queue, which rings the bell for what it enqueued. It needs no end: it has no
+// goroutine while no job comes.
+func NewIntake(q *Queue, bell *Bell) *Intake {
+	i := &Intake{queue: q, bell: bell}
+	i.plain = lanes{store: i.store, bell: bell}
+	i.keyed = lanes{store: i.store, bell: bell}
 	return i
 }
 
@@ -59,6 +63,7 @@ func (i *Intake) Enqueue(ctx context.Context, job NewJob) (Enqueued, error) {
 	f, err := lanes.join(ctx, r)
 	if errors.Is(err, errApart) {
 		f, err = i.alone(ctx, r)
+		i.bell.Ring(news(f.Enqueued)...)
 	}
 	if err == nil {
 		err = at(f.fault, func(int) int { return 0 }) // the only one of the call, whatever it was in the group
@@ -72,7 +77,19 @@ func (i *Intake) EnqueueAll(ctx context.Context, batch Batch) ([]Enqueued, error
 	if err != nil {
 		return nil, enqueueError(err)
 	}
-	return i.queue.enqueueBatch(ctx, batch, names)
+	made, err := i.queue.enqueueBatch(ctx, batch, names)
+	i.bell.Ring(news(made...)...)
+	return made, err
+}
+
+// news are the lines that have new work.
+func news(made ...Enqueued) (lines []string) {
+	for _, m := range made {
+		if m.State == Queued && !m.Replayed && !slices.Contains(lines, m.Line) {
+			lines = append(lines, m.Line)
+		}
+	}
+	return lines
 }
 
 // alone stores one row whose group failed.
@@ -160,6 +177,7 @@ var errApart = errors.New("the group failed")
 // lanes store groups of rows, groupLanes of them at once.
 type lanes struct {
 	store func(ctx context.Context, rows []row, on terms) ([]fate, error)
+	bell  *Bell
 
 	mu      sync.Mutex
 	waiting []*passenger
@@ -191,11 +209,14 @@ func (l *lanes) join(ctx context.Context, r row) (fate, error) {
 	}
 }
 
-// run stores groups until nobody waits.
+// run stores groups until nobody waits. What is new is told when they have their answers, and by whoever has nothing else to do.
 func (l *lanes) run() {
+	var lines []string
 	for group := l.take(); len(group) > 0; group = l.take() {
-		l.carry(group)
+		l.bell.Ring(lines...)
+		lines = l.carry(group)
 	}
+	l.bell.ringHere(context.Background(), lines...)
 }
 
 // take gives the next group. An empty one gives up the lane.
@@ -217,8 +238,9 @@ func (l *lanes) take() []*passenger {
 	return group
 }
 
-// carry stores a group under a time of its own: one client that goes away must not fail the others.
-func (l *lanes) carry(group []*passenger) {
+// carry stores a group under a time of its own: one client that goes away must not fail the others. It gives the lines that
+// have new work.
+func (l *lanes) carry(group []*passenger) []string {
 	ctx, cancel := context.WithTimeout(context.Background(), groupLimit)
 	defer cancel()
 	fates, err := l.store(ctx, of(group, func(p *passenger) row { return p.row }), terms{patience: keyPatience})
@@ -230,4 +252,5 @@ func (l *lanes) carry(group []*passenger) {
 		}
 		close(p.done)
 	}
+	return news(accepted(fates)...)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -43,7 +44,7 @@ func (w *wire) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, er
 
 func (f fixture) intake() (*Intake, *wire) {
 	w := &wire{DB: f.db}
-	return NewIntake(New(w, f.types)), w
+	return NewIntake(New(w, f.types), NewBell(f.db, slog.New(slog.DiscardHandler))), w
 }
 
 // atOnce enqueues jobs that arrive while both lanes are busy, so that they share statements, and gives what became of each.

@@ -199,3 +199,34 @@ func TestAStateBellIsRungSeldom(t *testing.T) {
 		<-ended
 	})
 }
+
+// Whoever has nothing else to do sends what it rings itself, if it is time; else it is left to Run. Nothing is sent twice.
+func TestABellIsRungByWhoeverIsThere(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		db := &sent{}
+		bell := NewBell(db, slog.New(slog.DiscardHandler))
+		want := func(when string, words ...string) {
+			t.Helper()
+			synctest.Wait()
+			if !slices.Equal(db.words, words) {
+				t.Errorf("%s: told of %v, want %v", when, db.words, words)
+			}
+		}
+		bell.ringHere(t.Context(), "one")
+		want("at once", "one")
+		bell.ringHere(t.Context(), "two")
+		bell.ringHere(t.Context())
+		want("too soon after that", "one")
+		ctx, stop := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { bell.Run(ctx); close(ended) }()
+		time.Sleep(3 * readyPause) // of the bubble's clock
+		want("when it is time", "one", "two")
+		bell.ringHere(t.Context(), "three")
+		want("again at once", "one", "two", "three")
+		time.Sleep(3 * readyPause) // of the bubble's clock: for the turn to end
+		stop()
+		<-ended
+	})
+}
