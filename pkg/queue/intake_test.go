@@ -274,3 +274,34 @@ func TestIDsMadeHere(t *testing.T) {
 		t.Errorf("%v, %v, %v: not in their order", before, made, after)
 	}
 }
+
+// Workers are told of what may start now, whichever way it came in; a job that comes again is no news.
+func TestAnIntakeTellsOfNewWork(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	i, _ := f.intake()
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() { i.bell.Run(ctx); close(ended) }()
+	defer func() { stop(); <-ended }()
+	conn := f.acquire()
+	if _, err := conn.Exec(t.Context(), `listen `+ReadyChannel); err != nil {
+		t.Fatal(err)
+	}
+	told := func(want string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		got, err := conn.Conn().WaitForNotification(ctx)
+		if err != nil || got.Payload != want {
+			t.Fatalf("told %+v, %v; want %s", got, err, want)
+		}
+	}
+	keyed := NewJob{Type: "chat", Payload: prompt, IdempotencyKey: "k"}
+	must[Enqueued](f)(i.Enqueue(t.Context(), keyed))
+	told(gpt5)
+	must[Enqueued](f)(i.Enqueue(t.Context(), keyed))
+	must[Enqueued](f)(i.Enqueue(t.Context(), NewJob{Type: "chat", Payload: prompt, Delay: new(time.Hour)}))
+	must[[]Enqueued](f)(i.EnqueueAll(t.Context(), Jobs(NewJob{Type: "free", Payload: prompt}, keyed)))
+	told("free")
+}
