@@ -18,21 +18,20 @@ var closed = prefixes(
 	"198.51.100.0/24", // documentation
 	"203.0.113.0/24",  // documentation
 	"240.0.0.0/4",     // reserved, and broadcast
-	"100::/64",        // discarded
 	"2001::/23",       // protocol assignments, Teredo
 	"2001:db8::/32",   // documentation
 	"3fff::/20",       // documentation
-	"5f00::/16",       // segment routing
-	"fec0::/10",       // site-local, of old
 )
 
-// embedded are the IPv6 networks whose addresses carry an IPv4 one, and the byte at which it begins: NAT64 (RFC 6052 and
-// 8215), 6to4 (RFC 3056), and the old IPv4-compatible form.
+// assigned is all of IPv6 that is the internet's. What is outside of it is somebody's own: of a link, of a site, or of a
+// translator that makes an IPv4 address of it in a way that we cannot know (RFC 8215, SIIT).
+var assigned = netip.MustParsePrefix("2000::/3")
+
+// embedded are the IPv6 networks whose addresses carry an IPv4 one, and the byte at which it begins: NAT64 (RFC 6052) and
+// 6to4 (RFC 3056).
 var embedded = map[netip.Prefix]int{
-	netip.MustParsePrefix("64:ff9b::/96"):   12,
-	netip.MustParsePrefix("64:ff9b:1::/48"): 12,
-	netip.MustParsePrefix("2002::/16"):      2,
-	netip.MustParsePrefix("::/96"):          12,
+	netip.MustParsePrefix("64:ff9b::/96"): 12,
+	netip.MustParsePrefix("2002::/16"):    2,
 }
 
 func prefixes(list ...string) []netip.Prefix {
@@ -47,7 +46,7 @@ func prefixes(list ...string) []netip.Prefix {
 // address that stands for an IPv4 one is judged by that.
 func Public(addr netip.Addr) bool {
 	addr = carried(addr.WithZone("").Unmap())
-	return addr.IsGlobalUnicast() && !addr.IsPrivate() && !within(closed, addr)
+	return addr.IsGlobalUnicast() && !addr.IsPrivate() && !within(closed, addr) && (addr.Is4() || assigned.Contains(addr))
 }
 
 // carried gives the IPv4 address that an IPv6 one stands for, or the address itself.

@@ -65,18 +65,35 @@ func (d *Deliverer) call(ctx context.Context, x delivery) answer {
 		return answer{err: withoutURL(err)}
 	}
 	defer res.Body.Close()
-	_, err = io.CopyN(io.Discard, res.Body, maxAnswer)
-	a := answer{status: res.StatusCode}
+	a := answer{status: res.StatusCode, err: refusal(res.StatusCode)}
 	a.retryAfter, _ = retry.RetryAfter(res.Header, time.Now())
-	switch {
-	case a.status >= 300 && a.status < 400:
-		a.err = fmt.Errorf("answered %d: redirects are not followed", a.status)
-	case a.status < 200 || a.status > 299:
-		a.err = fmt.Errorf("answered %d %s", a.status, http.StatusText(a.status))
-	case err != nil && err != io.EOF:
-		a.err = fmt.Errorf("answered %d, but not to the end: %w", a.status, err)
+	if cut := drain(res); cut != nil && a.err == nil {
+		a.err = fmt.Errorf("answered %d, but not to the end: %w", a.status, cut)
 	}
 	return a
+}
+
+// refusal is what a status says; nil: taken.
+func refusal(status int) error {
+	switch {
+	case status >= 200 && status <= 299:
+		return nil
+	case status >= 300 && status <= 399:
+		return fmt.Errorf("answered %d: redirects are not followed", status)
+	}
+	return fmt.Errorf("answered %d %s", status, http.StatusText(status))
+}
+
+// drain reads a little of an answer, so that its connection can be used again, and tells whether it was cut. What follows
+// a change of protocol is the bare connection, which no deadline of the call ends: it is closed unread.
+func drain(res *http.Response) error {
+	if res.StatusCode == http.StatusSwitchingProtocols {
+		return nil
+	}
+	if _, err := io.CopyN(io.Discard, res.Body, maxAnswer); err != io.EOF {
+		return err
+	}
+	return nil
 }
 
 // request builds what is sent. It is signed with the time of this try, by the database's clock.

@@ -97,6 +97,9 @@ func TestHostileReceivers(t *testing.T) {
 		{name: "no HTTP", answer: hijacked("SSH-2.0-OpenSSH\r\n"), want: "malformed HTTP"},
 		{name: "endless early hints", answer: hijacked(strings.Repeat("HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n", 2000)), want: "headers exceeded"},
 		{name: "another protocol", answer: hijacked("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"), want: "answered 101"},
+		{name: "another protocol, and then silence", answer: held(t, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"), want: "answered 101"},
+		{name: "headers without an end", answer: held(t, "HTTP/1.1 200 OK\r\nX-More: "), want: "deadline exceeded"},
+		{name: "a chunk without an end", answer: held(t, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfff\r\nx"), want: "deadline exceeded"},
 		{name: "a cut answer", answer: hijacked("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nx"), want: "not to the end"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -153,6 +156,19 @@ func hijacked(raw string) http.HandlerFunc {
 		}
 		fmt.Fprint(conn, raw)
 		conn.Close()
+	}
+}
+
+// held answers with bytes of its own, and then says nothing more until the test is over.
+func held(t *testing.T, raw string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := w.(http.Hijacker).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		defer conn.Close()
+		fmt.Fprint(conn, raw)
+		<-t.Context().Done()
 	}
 }
 
