@@ -139,7 +139,7 @@ func expiry(text string) (in time.Duration, at time.Time, err error) {
 	if in, err := time.ParseDuration(text); err == nil && in > 0 {
 		return in, at, nil
 	}
-	if at, err := time.Parse(time.RFC3339, text); err == nil {
+	if at, err := time.Parse(time.RFC3339, text); err == nil && !at.IsZero() { // zero would be never
 		return 0, at, nil
 	}
 	return 0, at, fmt.Errorf("%q must be a time to come as in 15m, 12h, 90d or 2027-01-31T00:00:00Z", text)

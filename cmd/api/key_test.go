@@ -167,6 +167,7 @@ func TestKeyRefusals(t *testing.T) {
 		"expires before":      {[]string{"create", "-name", "a", "-expires", "-5m"}, "-expires"},
 		"expires 0 days":      {[]string{"create", "-name", "a", "-expires", "0d"}, "-expires"},
 		"expires in the past": {[]string{"create", "-name", "a", "-expires", "2020-01-01T00:00:00Z"}, "future"},
+		"expires at zero":     {[]string{"create", "-name", "a", "-expires", "0001-01-01T00:00:00Z"}, "-expires"},
 		"list of words":       {[]string{"list", "acme"}, `"acme"`},
 		"revoke nothing":      {[]string{"revoke"}, "id"},
 		"revoke nobody":       {[]string{"revoke", "none"}, "no such key"},

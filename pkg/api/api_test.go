@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
@@ -212,6 +213,21 @@ func (s *site) exec(sql string, args ...any) {
 	must(s.t, err)
 	if tag.RowsAffected() == 0 {
 		s.t.Fatalf("no row: %s", sql)
+	}
+}
+
+// waitForLock returns when a request waits for a table.
+func (s *site) waitForLock() {
+	s.t.Helper()
+	for begun := time.Now(); ; {
+		var waits bool
+		must(s.t, s.pool.QueryRow(s.t.Context(), `select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')`).Scan(&waits))
+		if waits {
+			return
+		}
+		if time.Since(begun) > 30*time.Second {
+			s.t.Fatal("nobody waits")
+		}
 	}
 }
 

@@ -601,21 +601,6 @@ func (g guarded) looks() (n int64) {
 	return n
 }
 
-// waitForLock returns when a request waits for a table.
-func (g guarded) waitForLock() {
-	g.t.Helper()
-	for begun := time.Now(); ; {
-		var waits bool
-		must(g.t, g.pool.QueryRow(g.t.Context(), `select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')`).Scan(&waits))
-		if waits {
-			return
-		}
-		if time.Since(begun) > 30*time.Second {
-			g.t.Fatal("nobody waits")
-		}
-	}
-}
-
 func TestRateLimit(t *testing.T) {
 	t.Parallel()
 	const most = 5

@@ -62,7 +62,7 @@ func (s *Server) GetJobEvents(c echo.Context, id JobID, params GetJobEventsParam
 	if err != nil {
 		return err
 	}
-	return tell(s, c, "state", params.LastEventID, first.event, w.news, func(context.Context) (event, error) {
+	return tell(s, c, "state", params.LastEventID, first.event, w.news, func(struct{}) (event, error) {
 		seen, err := w.latest()
 		if err != nil {
 			return event{}, err
@@ -78,14 +78,41 @@ func (s *Server) GetStatusEvents(c echo.Context, params GetStatusEventsParams) e
 	}
 	defer s.streams.leave()
 	tenant, reach := s.tenant(c), s.reach(c)
-	next := func(ctx context.Context) (event, error) { return s.statusEvent(ctx, tenant, reach) }
-	first, err := next(c.Request().Context())
+	look := func(ctx context.Context) (event, error) { return s.statusEvent(ctx, tenant, reach) }
+	first, err := look(c.Request().Context())
 	if err != nil {
 		return err
 	}
-	again := time.NewTicker(s.ofStreams.status)
-	defer again.Stop()
-	return tell(s, c, "status", params.LastEventID, first, again.C, next)
+	told, stop := context.WithCancel(present(c))
+	defer stop()
+	return tell(s, c, "status", params.LastEventID, first, follow(told, s.ofStreams.status, look), func(now event) (event, error) { return now, nil })
+}
+
+// follow gives what each look sees, but for those that fail, until ctx ends. It looks aside from the stream, which goes on
+// to show signs of life while the database does not answer, and ends when it has to.
+func follow(ctx context.Context, every time.Duration, look func(context.Context) (event, error)) <-chan event {
+	seen := make(chan event)
+	go func() {
+		again := time.NewTicker(every)
+		defer again.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-again.C:
+			}
+			now, err := look(ctx)
+			if err != nil {
+				continue // the next one may succeed
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case seen <- now:
+			}
+		}
+	}()
+	return seen
 }
 
 // statusEvent is the status with an id that does not change by the passing of time alone.
@@ -121,9 +148,9 @@ func (s *Server) admit() error {
 	return nil
 }
 
-// tell streams first, unless the client has seen it, and whatever is next when it is due, until the last event, until the
-// client leaves or does not read, or until this process stops. Nothing was answered before it.
-func tell[T any](s *Server, c echo.Context, name string, seen *string, first event, due <-chan T, next func(context.Context) (event, error)) error {
+// tell streams first, unless the client has seen it, and what becomes of all that is due, until the last event, until the
+// client leaves or does not read, or until this process stops. Nothing was answered before it. next does not wait.
+func tell[T any](s *Server, c echo.Context, name string, seen *string, first event, due <-chan T, next func(T) (event, error)) error {
 	if first.last && seen != nil && *seen == first.id {
 		return c.NoContent(http.StatusNoContent) // which tells a browser not to come back
 	}
@@ -151,8 +178,8 @@ func tell[T any](s *Server, c echo.Context, name string, seen *string, first eve
 			if err := out.write(":\n\n"); err != nil {
 				return nil
 			}
-		case <-due:
-			then, err := next(gone)
+		case news := <-due:
+			then, err := next(news)
 			switch {
 			case errors.Is(err, queue.ErrNotFound):
 				return nil // whoever comes back is told so

@@ -424,13 +424,7 @@ func TestStreamsEndWhenTheProcessStops(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 
 	stopping := newServer(t, s, url)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	ctx, stop := context.WithCancel(t.Context())
-	served := make(chan error, 1)
-	go func() { served <- stopping.Serve(ctx, ln) }()
-	at := *s
-	at.url = "http://" + ln.Addr().String()
+	at, stop, served := s.serveApart(stopping)
 	streams := []*openStream{at.stream(made.EventsURL), at.stream("/api/ai/status/events")}
 	for _, stream := range streams {
 		stream.next()
@@ -440,8 +434,35 @@ func TestStreamsEndWhenTheProcessStops(t *testing.T) {
 	s.until("it waits", func() bool { return stopping.waiters.inside.Load() == 1 })
 	s.until("it listens", func() bool { return s.sessions("sluice-listen") == 1 })
 
-	begun := time.Now()
 	stop()
+	endInTime(t, served, streams)
+	if a := <-waited; a.StatusCode != http.StatusAccepted {
+		t.Errorf("who waits gets %d %s", a.StatusCode, a.body)
+	}
+	http.DefaultClient.CloseIdleConnections()
+	if err := goleak.Find(before, goleak.IgnoreAnyFunction("github.com/jackc/pgx/v5/pgxpool.(*Pool).backgroundHealthCheck"),
+		goleak.IgnoreAnyFunction("net/http.(*conn).serve"), goleak.IgnoreAnyFunction("net/http.(*connReader).backgroundRead")); err != nil {
+		t.Error(err)
+	}
+}
+
+// serveApart serves the site by another process, which stops when it is told to.
+func (s *site) serveApart(process *Server) (at *site, stop func(), served <-chan error) {
+	s.t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(s.t, err)
+	ctx, stop := context.WithCancel(s.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- process.Serve(ctx, ln) }()
+	there := *s
+	there.url = "http://" + ln.Addr().String()
+	return &there, stop, done
+}
+
+// endInTime waits for a process that was told to stop, which tells its streams so.
+func endInTime(t *testing.T, served <-chan error, streams []*openStream) {
+	t.Helper()
+	begun := time.Now()
 	must(t, <-served)
 	if took := time.Since(begun); took > drainTimeout/2 {
 		t.Errorf("it stopped after %s", took)
@@ -452,14 +473,39 @@ func TestStreamsEndWhenTheProcessStops(t *testing.T) {
 			t.Errorf("the stream ends with %q, %v", rest, err)
 		}
 	}
-	if a := <-waited; a.StatusCode != http.StatusAccepted {
-		t.Errorf("who waits gets %d %s", a.StatusCode, a.body)
+}
+
+// A database that does not answer silences no stream, and keeps none from being told that the process stops.
+func TestStreamsDoNotHangWithTheDatabase(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	made := s.enqueue(plainJob)
+	process := newServer(t, s, "")
+	process.ofStreams.heartbeat = 50 * time.Millisecond
+	at, stop, served := s.serveApart(process)
+	streams := []*openStream{at.stream(made.EventsURL), at.stream("/api/ai/status/events")}
+	for _, stream := range streams {
+		stream.next()
 	}
-	http.DefaultClient.CloseIdleConnections()
-	if err := goleak.Find(before, goleak.IgnoreAnyFunction("github.com/jackc/pgx/v5/pgxpool.(*Pool).backgroundHealthCheck"),
-		goleak.IgnoreAnyFunction("net/http.(*conn).serve"), goleak.IgnoreAnyFunction("net/http.(*connReader).backgroundRead")); err != nil {
-		t.Error(err)
+	lock, err := s.pool.Begin(t.Context())
+	must(t, err)
+	defer lock.Rollback(context.Background())
+	_, err = lock.Exec(t.Context(), `lock table upstreams`)
+	must(t, err)
+	s.waitForLock()
+	begun := time.Now()
+	for _, stream := range streams {
+		for range 30 {
+			if lines, err := stream.block(); err != nil || len(lines) > 0 && lines[0] != ":" {
+				t.Fatalf("while the database hangs: %q, %v", lines, err)
+			}
+		}
 	}
+	if took := time.Since(begun); took > patience {
+		t.Errorf("30 signs of life took %s", took)
+	}
+	stop()
+	endInTime(t, served, streams)
 }
 
 // newServer makes another process of the same site, which listens on url.

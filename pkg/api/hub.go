@@ -204,7 +204,10 @@ func (h *hub) look(ctx context.Context) error {
 	if err != nil {
 		h.fail(err)
 	}
-	if failing := err != nil && ctx.Err() != context.Canceled; failing != h.failing {
+	if ctx.Err() == context.Canceled {
+		return err // nobody waits for it any more
+	}
+	if failing := err != nil; failing != h.failing {
 		h.failing = failing
 		h.log.Warn("the look at watched jobs", "works", !failing, "error", err)
 	}
