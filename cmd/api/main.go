@@ -88,7 +88,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	case "migrate":
 		return migrate(ctx, cfg, log)
 	case "migrate wait":
-		return waitMigrated(ctx, cfg, log)
+		return waitMigrated(ctx, lookMigrated(cfg), log)
 	case "healthcheck":
 		return healthcheck(ctx, cfg)
 	}

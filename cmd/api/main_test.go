@@ -6,13 +6,17 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"log/slog"
+	"math"
 	"net"
 	"net/http"
 	"net/url"
 	"os"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -283,5 +287,43 @@ func TestWaitForTheMigration(t *testing.T) {
 	}
 	if err := <-waited; err != nil {
 		t.Error(err)
+	}
+}
+
+// A wait has an end, and says what it waited for, once. By the bubble's clock.
+func TestAWaitForTheMigrationHasAnEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		old, looks, begun := errors.New("the schema is old"), 0, time.Now()
+		var said strings.Builder
+		err := waitMigrated(t.Context(), func(context.Context) error { looks++; return old }, slog.New(slog.NewTextHandler(&said, nil)))
+		if took := time.Since(begun); !errors.Is(err, old) || took != waitLimit {
+			t.Errorf("after %s: %v", took, err)
+		}
+		if most := int(waitLimit/waitEvery) + 1; looks < most-1 || looks > most {
+			t.Errorf("%d looks", looks)
+		}
+		if n := strings.Count(said.String(), "waiting for the schema"); n != 1 {
+			t.Errorf("it says so %d times", n)
+		}
+	})
+}
+
+// Not parallel: it is the process's memory.
+func TestMemoryIsCollectedInTime(t *testing.T) {
+	percent, limit := debug.SetGCPercent(100), debug.SetMemoryLimit(math.MaxInt64)
+	defer func() { debug.SetGCPercent(percent); debug.SetMemoryLimit(limit) }()
+	for set, want := range map[string]struct {
+		percent int
+		limit   int64
+	}{"": {gcPercent, memoryLimit}, "what somebody set": {100, math.MaxInt64}} {
+		debug.SetGCPercent(100)
+		debug.SetMemoryLimit(math.MaxInt64)
+		t.Setenv("GOGC", set)
+		t.Setenv("GOMEMLIMIT", set)
+		unhurried()
+		if p, l := debug.SetGCPercent(100), debug.SetMemoryLimit(-1); p != want.percent || l != want.limit {
+			t.Errorf("with %q: %d %%, %d bytes", set, p, l)
+		}
 	}
 }

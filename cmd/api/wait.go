@@ -16,12 +16,12 @@ const (
 	waitEvery = time.Second
 )
 
-// waitMigrated returns when the schema is this version's, whoever brings it there.
-func waitMigrated(ctx context.Context, cfg config.APIConfig, log *slog.Logger) error {
+// waitMigrated returns when look finds the schema of this version, whoever brings it there.
+func waitMigrated(ctx context.Context, look func(context.Context) error, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, waitLimit)
 	defer cancel()
 	for said := ""; ; {
-		err := lookMigrated(ctx, cfg)
+		err := look(ctx)
 		if err == nil {
 			return nil
 		}
@@ -37,11 +37,14 @@ func waitMigrated(ctx context.Context, cfg config.APIConfig, log *slog.Logger) e
 	}
 }
 
-func lookMigrated(ctx context.Context, cfg config.APIConfig) error {
-	db, err := open(ctx, cfg)
-	if err != nil {
-		return err
+// lookMigrated tells whether a database has the schema of this version; nil: it has.
+func lookMigrated(cfg config.APIConfig) func(context.Context) error {
+	return func(ctx context.Context) error {
+		db, err := open(ctx, cfg)
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		return pg.Migrated(ctx, db)
 	}
-	defer db.Close()
-	return pg.Migrated(ctx, db)
 }

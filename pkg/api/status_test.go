@@ -259,6 +259,20 @@ func TestWatchersShareARead(t *testing.T) {
 	})
 }
 
+func TestAWatchHasABound(t *testing.T) {
+	t.Parallel()
+	w := newWatch(func(_ context.Context, key int) (int, error) { return key, nil })
+	for key := range maxWatched + 1 {
+		if most := min(key, maxWatched); len(w.seen) != most {
+			t.Fatalf("%d values are kept of %d", len(w.seen), key)
+		}
+		w.keep(key, seen[int]{key, time.Now()})
+	}
+	if got, ok := w.fresh(maxWatched); len(w.seen) != 1 || got != maxWatched || !ok {
+		t.Errorf("beyond the bound %d are kept, and the latest is %d", len(w.seen), got)
+	}
+}
+
 func TestWatchKeepsNoError(t *testing.T) {
 	t.Parallel()
 	failing := true

@@ -51,6 +51,8 @@ func TestValidateBounds(t *testing.T) {
 		{"no upstream, custom", func(t *jobtype.Type) { t.Upstream, t.Model, t.Models, t.Custom = "", "", nil, true }, true},
 		{"an upstream without a model, custom", func(t *jobtype.Type) { t.Model, t.Custom = "", true }, false},
 		{"a model with a colon and a slash", func(t *jobtype.Type) { t.Model = "ft:gpt-4o:org::x/y" }, true},
+		{"100 further models", func(t *jobtype.Type) { t.Models = slices.Repeat([]string{"m"}, 100) }, true},
+		{"101 further models", func(t *jobtype.Type) { t.Models = slices.Repeat([]string{"m"}, 101) }, false},
 		{"a name of 100", func(t *jobtype.Type) { t.Name = strings.Repeat("a", 100) }, true},
 		{"a name of 101", func(t *jobtype.Type) { t.Name = strings.Repeat("a", 101) }, false},
 		{"a name with a line break", func(t *jobtype.Type) { t.Name = "a\n" }, false},

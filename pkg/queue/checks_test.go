@@ -42,6 +42,7 @@ func TestChecksRefuseBadRows(t *testing.T) {
 		{"jobs_key_length", `update jobs set idempotency_key = '', request_hash = 'h'`},
 		{"jobs_key_length", `update jobs set idempotency_key = repeat('k', 256), request_hash = 'h'`},
 		{"jobs_callback_length", `update jobs set callback_url = repeat('k', 2049)`},
+		{"jobs_traceparent_length", `update jobs set traceparent = repeat('k', 129)`},
 		{"attempts_number_range", `update attempts set number = 0`},
 		{"attempts_outcome_known", `update attempts set outcome = 'fine', finished_at = now()`},
 		{"attempts_ended_has_time", `update attempts set outcome = 'ok'`},

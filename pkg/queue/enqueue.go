@@ -175,7 +175,10 @@ func (q *Queue) row(j NewJob) (row, error) {
 		tenant: cmp.Or(j.Tenant, DefaultTenant), jobType: t.Name, line: t.Name,
 		priority: deref(j.Priority, t.Priority), maxAttempts: deref(j.MaxAttempts, t.MaxAttempts),
 		payload: string(j.Payload), scheduledAt: j.ScheduledAt,
-		key: orNil(j.IdempotencyKey), callback: orNil(j.CallbackURL), traceparent: orNil(j.Traceparent),
+		key: orNil(j.IdempotencyKey), callback: orNil(j.CallbackURL),
+	}
+	if len(j.Traceparent) <= maxTraceparent {
+		r.traceparent = orNil(j.Traceparent)
 	}
 	if t.Upstream != "" {
 		r.line = jobtype.UpstreamName(t.Upstream, model)

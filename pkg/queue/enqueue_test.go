@@ -48,6 +48,22 @@ func TestEnqueueGivesDefaults(t *testing.T) {
 	f.wantConsistent()
 }
 
+// The longest traceparent is kept; beyond it the job is, without one.
+func TestALongTraceparentIsLeftOut(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	kept, job := strings.Repeat("t", maxTraceparent), NewJob{Type: "chat", Payload: prompt}
+	job.Traceparent = kept
+	f.add(job)
+	job.Traceparent += "t"
+	f.add(job)
+	for want := range 2 {
+		if got := one[int](f, `select count(*) from jobs where coalesce(traceparent, '') = $1`, kept[:want*maxTraceparent]); got != 1 {
+			t.Errorf("%d jobs with a traceparent of %d bytes", got, want*maxTraceparent)
+		}
+	}
+}
+
 func TestEnqueueNamesJobAndField(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

@@ -22,6 +22,9 @@ const (
 	MaxPosition = 1000   // places in line that Position counts exactly
 	MaxLook     = 20_000 // jobs that one List looks at
 
+	// A longer one is left out: a trace is no reason to refuse a job.
+	maxTraceparent = 128 // bytes
+
 	glance    = 1000 // jobs that a List of waiting ones looks at before it asks who waits
 	sweepSize = 1000 // rows that one statement of a sweep moves
 )

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -120,6 +121,19 @@ func TestACallLinksToTheTraceThatEnqueuedIt(t *testing.T) {
 	if len(enqueues) != 2 {
 		t.Errorf("%d requests were traced, want 2", len(enqueues))
 	}
+}
+
+// An exporter that does not answer keeps a process for five seconds, by the bubble's clock.
+func TestAnExporterThatHangsIsGivenUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var said strings.Builder
+		begun := time.Now()
+		telemetry.Flush(func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }, slog.New(slog.NewTextHandler(&said, nil)))
+		if took := time.Since(begun); took != 5*time.Second || !strings.Contains(said.String(), "could not be sent") {
+			t.Errorf("after %s: %s", took, said.String())
+		}
+	})
 }
 
 func TestTracesAreOffUnlessAskedFor(t *testing.T) {
