@@ -168,6 +168,8 @@ func TestMistakesOfAValue(t *testing.T) {
 		{"SLUICE_HOST", "127.0.0.1:3000", "without a port"},
 		{"SLUICE_AUTH", "on", "required or off"},
 		{"SLUICE_CORS_ORIGINS", "*", "* is not one"},
+		{"SLUICE_CORS_ORIGINS", "https://*.a.example", "is not one"},
+		{"SLUICE_CORS_ORIGINS", "https://app*", "is not one"},
 		{"SLUICE_CORS_ORIGINS", "https://a.example/", "without a path"},
 		{"SLUICE_CORS_ORIGINS", "https://a.example,", "origins"},
 		{"SLUICE_CORS_ORIGINS", "a.example", "origins"},

@@ -282,11 +282,11 @@ func isNetwork(s string) bool {
 	return err == nil
 }
 
-// isOrigin takes an origin as browsers send it.
+// isOrigin takes an origin as browsers send it, and no pattern: https://app* would be app.anywhere's, too.
 func isOrigin(s string) bool {
 	u, err := url.Parse(s)
 	return err == nil && (u.Scheme == "http" || u.Scheme == "https") && u.Hostname() != "" &&
-		u.Hostname() != "*" && s == u.Scheme+"://"+u.Host
+		!strings.Contains(u.Host, "*") && s == u.Scheme+"://"+u.Host
 }
 
 // isLoopbackOrigin takes an origin that is of this machine.
