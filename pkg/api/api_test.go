@@ -216,6 +216,18 @@ func (s *site) exec(sql string, args ...any) {
 	}
 }
 
+// lock has all who read or write a table wait until it is released, or the test ends.
+func (s *site) lock(table string) (release func()) {
+	s.t.Helper()
+	tx, err := s.pool.Begin(context.Background())
+	must(s.t, err)
+	release = func() { _ = tx.Rollback(context.Background()) } // a second one finds nothing to do
+	s.t.Cleanup(release)
+	_, err = tx.Exec(s.t.Context(), `lock table `+table)
+	must(s.t, err)
+	return release
+}
+
 // waitForLock returns when a request waits for a table.
 func (s *site) waitForLock() {
 	s.t.Helper()

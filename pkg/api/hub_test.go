@@ -31,7 +31,7 @@ func newLooks() *looks {
 			deadline, _ := ctx.Deadline()
 			l.given.Store(int64(time.Until(deadline)))
 			l.looked.Add(1)
-			time.Sleep(l.took)
+			time.Sleep(l.took) // by the bubble's clock, as in between
 			if l.err != nil {
 				return nil, l.err
 			}
@@ -52,7 +52,7 @@ func newLooks() *looks {
 	return l
 }
 
-// between are how many looks there are while so much time passes, in which it is nudged all the time, or not at all.
+// between are how many looks there are while so much time of the bubble passes, in which it is nudged all the time, or not at all.
 func (l *looks) between(d time.Duration, nudged bool) int64 {
 	synctest.Wait()
 	before := l.looked.Load()

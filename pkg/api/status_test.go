@@ -145,10 +145,7 @@ func TestASlowDatabase(t *testing.T) {
 			}
 			s.limits = limits
 		})
-		lock, err := s.pool.Begin(t.Context())
-		must(t, err)
-		_, err = lock.Exec(t.Context(), `lock table jobs, ready, upstreams, sluice_db_version`)
-		must(t, err)
+		release := s.lock("jobs, ready, upstreams, sluice_db_version")
 		begun := time.Now()
 		for path := range strings.FieldsSeq(routes) {
 			a := s.do("GET", path, "")
@@ -159,7 +156,7 @@ func TestASlowDatabase(t *testing.T) {
 		if took := time.Since(begun); took > patience/4 {
 			t.Errorf("%s: answered after %s", routes, took)
 		}
-		must(t, lock.Commit(t.Context()))
+		release()
 		for path := range strings.FieldsSeq(routes) {
 			s.until(path+" is answered again", func() bool { return s.do("GET", path, "").StatusCode == http.StatusOK })
 		}
