@@ -286,6 +286,10 @@ func TestUseIsRecordedOnceAMinute(t *testing.T) {
 	if _, err := pool.Exec(t.Context(), `update api_keys set last_used_at = now() - interval '61 s' where id = $1`, k.ID); err != nil {
 		t.Fatal(err)
 	}
+	ring.record(t.Context())
+	if got := lastUsed(k.ID); !got.Before(*first) {
+		t.Errorf("recorded again without a use: %v, then %v", first, got)
+	}
 	ring.mustKnow(t, text)
 	ring.record(t.Context())
 	if got := lastUsed(k.ID); got.Before(*first) {
