@@ -250,6 +250,20 @@ func TestRecordsWaitForTheDatabase(t *testing.T) {
 	}
 }
 
+func TestNothingStartsWhileARecordWaits(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	id := f.owe(1, "acme", "http://a.example/")
+	db := &broken{DB: f.db}
+	db.writes.Store(1)
+	d := New(db, f.config())
+	d.unclear, d.more = []record{{}}, true
+	if err := d.step(t.Context()); err == nil {
+		t.Error("the record was written")
+	}
+	f.wantRow(id, "open after 0, none: ")
+}
+
 func TestAStopRecordsWhatIsInFlight(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)

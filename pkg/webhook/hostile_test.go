@@ -121,6 +121,9 @@ func TestHostileReceivers(t *testing.T) {
 			if a.err == nil || !strings.Contains(a.err.Error(), tt.want) {
 				t.Errorf("status %d, %v; want %q", a.status, a.err, tt.want)
 			}
+			if a.err != nil && strings.Contains(a.err.Error(), "http://") {
+				t.Errorf("the error tells the URL, in which people put passwords: %v", a.err)
+			}
 		})
 	}
 	t.Cleanup(func() { // after all of them
