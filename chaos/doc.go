@@ -79,7 +79,7 @@
 //     attempt has a call that was answered 200
 //   - a queued job has its row in ready, a delayed one in delayed; (*) and neither table has any other row
 //   - what ran as the fault was healed does not run under that lease any more when death detection and 15 s have passed
-//   - ended_counts adds up to the jobs that have ended
+//   - ended_counts adds up to the jobs that have ended; ended has those that failed or were cancelled, as what they are, and no other
 //   - no living worker is taken for dead where Postgres stands still for all; nothing but the provider's faults opens its breaker
 //   - no process ends unless it is told to, and one that is told to stop ends well
 //   - (*) every job has ended

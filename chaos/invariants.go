@@ -92,6 +92,11 @@ var invariants = []invariant{
 		from (select state, count(*) n from jobs where finished_at is not null group by 1) j
 		full join (select state, sum(n) n from ended_counts group by 1) c using (state)
 		where coalesce(j.n, 0) <> coalesce(c.n, 0) and $1 >= 0`},
+	{holds: "ended has each failed or cancelled job once, and no other", sql: `
+		select coalesce(j.id, e.job_id) || ': ' || coalesce(j.state, 'no such job') || ', in ended as ' || coalesce(e.state, 'nothing')
+		from (select id, tenant, state from jobs where state in ('failed', 'cancelled')) j
+		full join ended e on (e.job_id, e.tenant, e.state) = (j.id, j.tenant, j.state)
+		where (j.id is null or e.job_id is null) and $1 >= 0`},
 	{atEnd: true, holds: "nobody is in ready or delayed who does not wait", sql: `
 		select job_id || ': ready' from ready where $1 >= 0 union all select job_id || ': delayed' from delayed`},
 	{atEnd: true, holds: "every job has ended", sql: `

@@ -38,6 +38,7 @@ insert into attempts (job_id, number, worker, outcome, charged, finished_at) val
 	('00000000-0000-7000-8000-000000000006', 1, 'h/1/a', 'error', true, now()),
 	('00000000-0000-7000-8000-000000000006', 2, 'h/1/a', 'cancelled', false, now()),
 	('00000000-0000-7000-8000-000000000006', 4, 'h/1/a', 'error', true, now());
+insert into ended (tenant, state, job_id) select tenant, state, id from jobs where state in ('failed', 'cancelled');
 insert into ended_counts values ('default', 'done', 1), ('default', 'cancelled', 2), ('default', 'cancelled', -1), ('default', 'failed', 1);
 insert into jobs (id, type, state, priority, payload, max_attempts) values ('00000000-0000-7000-8000-000000000003', 't', 'queued', 5, '{}', 5);
 insert into ready (line, priority, seq, job_id, tenant, type, since)
@@ -55,6 +56,7 @@ const (
 	numbers  = "each number up to a job's lease is that of one attempt, or of the cancel of one"
 	charges  = "jobs.attempts is the number of charged attempts since the last retry by hand"
 	ordered  = "what is done by hand was ordered, and each order that was answered was obeyed once"
+	listed   = "ended has each failed or cancelled job once, and no other"
 	resting  = "a job that was left cancelled or failed stays so"
 	seenDone = "what was seen done is done"
 )
@@ -92,6 +94,12 @@ func TestEachInvariantSeesWhatBreaksIt(t *testing.T) {
 		{"delete from ready", "a queued job is in ready, a delayed one in delayed"},
 		{"update delayed set due_at = now() + interval '1 hour'", "a queued job is in ready, a delayed one in delayed"},
 		{"drop index jobs_idempotency; update jobs set idempotency_key = 'k', request_hash = '' where state in ('queued', 'delayed')", "an Idempotency-Key has one job"},
+		{"delete from ended where state = 'failed'", listed},
+		{"update ended set state = 'failed' where state = 'cancelled'", listed},
+		{"update ended set tenant = 'other'", listed},
+		{"insert into ended (tenant, state, job_id) select tenant, 'failed', id from jobs where state = 'running'", listed},
+		{"insert into ended (tenant, state, job_id) select tenant, 'done', id from jobs where state = 'done'", listed},
+		{"insert into ended (tenant, state, job_id) values ('default', 'failed', gen_random_uuid())", listed},
 		{"update ended_counts set n = 2 where state = 'failed'", "ended_counts has each ended job once"},
 	}
 	for _, c := range cases {
