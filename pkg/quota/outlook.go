@@ -15,13 +15,14 @@ type Outlook struct {
 	Held   bool          // some limit does
 	Untold bool          // calls were refused lately for a limit that nobody tells
 	Wait   time.Duration // until one call may start
+	Room   int           // calls that the limits let start then, at once; 0: no limit is known
 	Pace   float64       // calls a second from then on; 0: nothing bounds it, or the size of a call is not known
 }
 
 // Outlook follows from what refills, less what others are believed to use, within what a ramp, a slow_down or refusals leave.
 func (q Quota) Outlook() Outlook {
 	usual := Ask{TokensEach: max(q.Usual, 1)}
-	o := Outlook{Pace: q.slowed(q.At), Untold: q.untold()}
+	o, room := Outlook{Pace: q.slowed(q.At), Untold: q.untold()}, math.Inf(1)
 	tightest := time.Duration(0)
 	for i, l := range q.Limits {
 		d := Dimension(i)
@@ -31,6 +32,7 @@ func (q Quota) Outlook() Outlook {
 		if d == Requests || q.Usual > 0 {
 			o.Pace = min(o.Pace, (l.Rate()-max(0, l.drain(q.drift(d))))/q.cost(d, usual))
 		}
+		room = min(room, (l.Level-q.margin(d, usual))/q.cost(d, usual))
 		needed := q.needed(d, usual)
 		o.Wait = max(o.Wait, l.waitFor(needed, q.drift(d), q.At))
 		if free := l.waitFor(min(needed+l.Rate()*soon.Seconds(), l.Limit), q.drift(d), q.At); free > tightest {
@@ -38,6 +40,9 @@ func (q Quota) Outlook() Outlook {
 		}
 	}
 	o.Wait = max(o.Wait, q.NotBefore.Sub(q.At))
+	if !math.IsInf(room, 1) {
+		o.Room = whole(math.Floor(room))
+	}
 	if math.IsInf(o.Pace, 1) {
 		o.Pace = 0
 	}

@@ -38,20 +38,41 @@ type row struct {
 	LastOKBy      *string     `db:"last_ok_by" json:"last_ok_by"`
 	Refused       []string    `db:"refused" json:"refused"`
 
-	Quota                  quota.Quota `db:"quota" json:"quota"`
-	QuotaSource            string      `db:"quota_source" json:"quota_source"`
-	RequestsLimit          *int64      `db:"requests_limit" json:"requests_limit"`
-	RequestsRemaining      *int64      `db:"requests_remaining" json:"requests_remaining"`
-	RequestsResetsAt       *time.Time  `db:"requests_resets_at" json:"requests_resets_at"`
-	TokensLimit            *int64      `db:"tokens_limit" json:"tokens_limit"`
-	TokensRemaining        *int64      `db:"tokens_remaining" json:"tokens_remaining"`
-	TokensResetsAt         *time.Time  `db:"tokens_resets_at" json:"tokens_resets_at"`
-	ProjectTokensLimit     *int64      `db:"project_tokens_limit" json:"project_tokens_limit"`
-	ProjectTokensRemaining *int64      `db:"project_tokens_remaining" json:"project_tokens_remaining"`
-	ProjectTokensResetsAt  *time.Time  `db:"project_tokens_resets_at" json:"project_tokens_resets_at"`
-	ObservedAt             *time.Time  `db:"observed_at" json:"observed_at"`
+	Quota                  keptQuota  `db:"quota" json:"quota"`
+	QuotaSource            string     `db:"quota_source" json:"quota_source"`
+	RequestsLimit          *int64     `db:"requests_limit" json:"requests_limit"`
+	RequestsRemaining      *int64     `db:"requests_remaining" json:"requests_remaining"`
+	RequestsResetsAt       *time.Time `db:"requests_resets_at" json:"requests_resets_at"`
+	TokensLimit            *int64     `db:"tokens_limit" json:"tokens_limit"`
+	TokensRemaining        *int64     `db:"tokens_remaining" json:"tokens_remaining"`
+	TokensResetsAt         *time.Time `db:"tokens_resets_at" json:"tokens_resets_at"`
+	ProjectTokensLimit     *int64     `db:"project_tokens_limit" json:"project_tokens_limit"`
+	ProjectTokensRemaining *int64     `db:"project_tokens_remaining" json:"project_tokens_remaining"`
+	ProjectTokensResetsAt  *time.Time `db:"project_tokens_resets_at" json:"project_tokens_resets_at"`
+	ObservedAt             *time.Time `db:"observed_at" json:"observed_at"`
 
 	Now time.Time `db:"now" json:"-"` // the database's, when the row was read
+}
+
+// keptQuota is a quota, and what runnable_backlog() reads beside it.
+type keptQuota struct {
+	quota.Quota
+	Next next `json:"next,omitzero"`
+}
+
+// next is how many calls of usual size the quota will let start. The zero value: any number, now.
+type next struct {
+	At   time.Time `json:"at"`            // of the first one
+	Room int       `json:"room"`          // at that moment
+	Pace float64   `json:"pace,omitzero"` // a second, from then on
+}
+
+func kept(q quota.Quota) keptQuota {
+	if !q.Needed(q.At) {
+		return keptQuota{Quota: q}
+	}
+	o := q.Outlook()
+	return keptQuota{q, next{At: q.At.Add(o.Wait), Room: max(1, o.Room), Pace: o.Pace}}
 }
 
 const rowColumns = `name, state, reason, failures, opened_at, retry_at, closed_at, heard_at, last_ok_at, generation, version, open_ms,

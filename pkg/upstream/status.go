@@ -113,10 +113,10 @@ func (r row) status() Status {
 
 // withQuota gives the row with another quota in it, and in the columns that people read what it says.
 func (r row) withQuota(q quota.Quota) row {
-	if q == r.Quota {
+	if q == r.Quota.Quota {
 		return r
 	}
-	r.Quota, r.QuotaSource, r.ObservedAt = q, string(q.Source), null(q.At)
+	r.Quota, r.QuotaSource, r.ObservedAt = kept(q), string(q.Source), null(q.At)
 	r.RequestsLimit, r.RequestsRemaining, r.RequestsResetsAt = columns(q, quota.Requests)
 	r.TokensLimit, r.TokensRemaining, r.TokensResetsAt = columns(q, quota.Tokens)
 	r.ProjectTokensLimit, r.ProjectTokensRemaining, r.ProjectTokensResetsAt = columns(q, quota.ProjectTokens)

@@ -166,7 +166,7 @@ func (s *Store) step(ctx context.Context, operation, name, by string, step func(
 	status, _, err := s.change(ctx, name, by, func(r row) row {
 		old := r.breaker().Sane(s.rules, r.Now)
 		next := step(old, r.Now, rand.Float64())
-		return r.with(next).withQuota(turned(r.Quota, old, next, r.Now))
+		return r.with(next).withQuota(turned(r.Quota.Quota, old, next, r.Now))
 	})
 	if err != nil {
 		return Status{}, fmt.Errorf("%s %s: %w", operation, name, err)
@@ -211,7 +211,7 @@ func (s *Store) Answered(ctx context.Context, name, worker string, a breaker.Ans
 	status, _, err := s.change(ctx, name, worker, func(r row) row {
 		old := r.breaker().Sane(s.rules, r.Now)
 		next := old.Answered(a, s.rules, r.Now, rand.Float64())
-		q := turned(r.Quota, old, next, r.Now)
+		q := turned(r.Quota.Quota, old, next, r.Now)
 		if seen != nil {
 			q = q.Observe(*seen, r.Now)
 		}

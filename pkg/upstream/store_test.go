@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sluicedev/sluice/pkg/breaker"
+	"github.com/sluicedev/sluice/pkg/pg"
 	"github.com/sluicedev/sluice/pkg/pg/pgtest"
 	"github.com/sluicedev/sluice/pkg/quota"
 )
@@ -458,6 +460,72 @@ func TestTakesAtTheSameMomentShareTheBucket(t *testing.T) {
 	}
 }
 
+// Who follows the backlog starts no worker for what an outage, an operator or a limit holds back.
+func TestTheBacklogIsWhatCouldStart(t *testing.T) {
+	t.Parallel()
+	const waiting = 1000
+	for name, c := range map[string]struct {
+		happens     func(fixture)
+		least, most int
+	}{
+		"no limit is known": {func(fixture) {}, waiting, waiting},
+		// 25 are the reserve. A minute of eight a second is more than this test takes.
+		"a limit leaves some": {func(f fixture) { f.report(breaker.Report{}, seen(0, 125)) }, 100, 600},
+		"nobody took any for an hour": {func(f fixture) {
+			f.report(breaker.Report{}, seen(0, 125))
+			f.exec(`update upstreams set quota = jsonb_set(quota::jsonb, '{next,at}', to_jsonb(now() - interval '1 hour'))::json`)
+		}, waiting, waiting},
+		"a limit is met": {func(f fixture) {
+			f.report(breaker.Report{}, &quota.Observation{Readings: [quota.Dimensions]quota.Reading{quota.Requests: {Limit: 500, Remaining: 0, Reset: time.Hour}}})
+		}, 0, 0},
+		"the breaker is open":   {func(f fixture) { f.report(trip, nil) }, 0, 0},
+		"an operator paused it": {func(f fixture) { f.must(f.Pause(f.Context(), gpt5, "alice")) }, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t).warm()
+			f.exec(`insert into ready (line, priority, seq, job_id, tenant, type, since)
+				select $1, 5, n, gen_random_uuid(), 'default', 'kb.ingest', now() from generate_series(1, $2) n`, gpt5, waiting)
+			c.happens(f)
+			var n int
+			if err := f.db.QueryRow(t.Context(), `select runnable_backlog()`).Scan(&n); err != nil || n < c.least || n > c.most {
+				t.Errorf("%d can start, %v; want %d to %d", n, err, c.least, c.most)
+			}
+		})
+	}
+}
+
+// The role that an autoscaler asks with, made as deploy says, may ask that one question, and cannot answer it itself.
+func TestAnAutoscalersRoleMayAskThatAlone(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.exec(`insert into ready (line, priority, seq, job_id, tenant, type, since) values ('free', 5, 1, gen_random_uuid(), 'default', 'free', now())`)
+	pooled, err := f.db.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn := pooled.Hijack() // what becomes of its role is nobody else's
+	defer conn.Close(context.Background())
+	role := "keda_" + strings.ReplaceAll(uuid.NewString(), "-", "")
+	for _, sql := range []string{"create role " + role, "set role " + role, "create temp table ready (line text, expires_at timestamptz)"} {
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+	var n int
+	if err := conn.QueryRow(t.Context(), `select runnable_backlog()`).Scan(&n); err != nil || n != 1 {
+		t.Errorf("it is told %d, %v; want 1", n, err)
+	}
+	for _, sql := range []string{`select from jobs`, `select from public.ready`, `select from upstreams`, `delete from workers`} {
+		if _, err := conn.Exec(t.Context(), sql); pg.Code(err) != "42501" {
+			t.Errorf("%s: %v", sql, err)
+		}
+	}
+	if _, err := conn.Exec(t.Context(), "reset role; drop owned by "+role+"; drop role "+role); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestNothingIsGrantedWhileTheBreakerIsOpen(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t).warm()
@@ -701,7 +769,7 @@ func TestTheTighterLimitOfTokensIsTold(t *testing.T) {
 	o := quota.Observation{}
 	o.Readings[quota.Tokens] = quota.Reading{Limit: 10e6, Remaining: 400e3, Reset: 57600 * time.Millisecond}
 	o.Readings[quota.ProjectTokens] = quota.Reading{Limit: 400e3, Remaining: 399e3, Reset: 150 * time.Millisecond}
-	s := row{Now: now, Quota: quota.Quota{}.Observe(o, now)}.status()
+	s := row{Now: now}.withQuota(quota.Quota{}.Observe(o, now)).status()
 	if s.Tight != OnTokens || s.Tokens.Limit == nil || *s.Tokens.Limit != 10e6 {
 		t.Errorf("tight %q, limit %v", s.Tight, *s.Tokens.Limit)
 	}

@@ -41,7 +41,7 @@ func (s *Store) Visit(ctx context.Context, name, worker string, v Visit) (Status
 		old := r.breaker().Sane(s.rules, r.Now)
 		next := old.Report(v.Report, s.rules, r.Now, rand.Float64())
 		var q quota.Quota
-		q, bought.Grant = v.budget(turned(r.Quota, old, next, r.Now), next, r.Now)
+		q, bought.Grant = v.budget(turned(r.Quota.Quota, old, next, r.Now), next, r.Now)
 		return r.with(next).withQuota(q)
 	})
 	bought.Swaps = swaps
