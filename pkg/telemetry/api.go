@@ -63,6 +63,7 @@ var (
 	oldestAge      = describe("sluice_queue_oldest_age_seconds", "How long the oldest queued job has waited.")
 	backlog        = describe("sluice_runnable_backlog", "Queued jobs that could start now: what an autoscaler should follow.")
 	breakerState   = describe("sluice_breaker_state", "0 closed, 1 half-open, 2 open.", "upstream")
+	breakerOpen    = describe("sluice_breaker_open", "1 while the breaker is not closed, with the reason.", "upstream", "reason")
 	quotaLimit     = describe("sluice_quota_limit", "What the provider allows in its window, as learned from it.", "upstream", "dimension")
 	quotaRemaining = describe("sluice_quota_remaining", "What the fleet believes to be left of it now.", "upstream", "dimension")
 	quotaReserve   = describe("sluice_quota_reserve", "What is left alone of it for surprises, as learned.", "upstream", "dimension")
@@ -71,7 +72,7 @@ var (
 type fleetCollector struct{ Fleet }
 
 func (f fleetCollector) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{databaseUp, queueDepth, oldestAge, backlog, breakerState, quotaLimit, quotaRemaining, quotaReserve} {
+	for _, d := range []*prometheus.Desc{databaseUp, queueDepth, oldestAge, backlog, breakerState, breakerOpen, quotaLimit, quotaRemaining, quotaReserve} {
 		ch <- d
 	}
 }
@@ -108,6 +109,9 @@ func (s sink) depth(c queue.Counts) {
 
 func (s sink) upstream(up upstream.Status) {
 	s.gauge(breakerState, openness[up.State], up.Name)
+	if up.Reason != "" {
+		s.gauge(breakerOpen, 1, up.Name, up.Reason)
+	}
 	for name, d := range map[string]upstream.Dimension{"requests": up.Requests, "tokens": up.Tokens} {
 		if d.Limit != nil && d.Remaining != nil {
 			s.gauge(quotaLimit, float64(*d.Limit), up.Name, name)

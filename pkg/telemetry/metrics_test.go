@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
+
 	"github.com/sluicedev/sluice/pkg/queue"
 	"github.com/sluicedev/sluice/pkg/telemetry"
 	"github.com/sluicedev/sluice/pkg/upstream"
@@ -22,8 +24,18 @@ func scrape(m *telemetry.Metrics) string {
 	return w.Body.String()
 }
 
+// tells looks for lines in what was scraped, and at all of it as promtool would.
 func tells(t *testing.T, text string, lines ...string) {
 	t.Helper()
+	problems, err := promlint.New(strings.NewReader(text)).Lint()
+	for _, p := range problems {
+		if strings.HasPrefix(p.Metric, "sluice_") {
+			t.Errorf("%s: %s", p.Metric, p.Text)
+		}
+	}
+	if err != nil {
+		t.Error(err)
+	}
 	for _, line := range lines {
 		if !strings.Contains(text, "\n"+line+"\n") {
 			t.Errorf("no %q in\n%s", line, text)
@@ -102,14 +114,14 @@ func TestAnAPITellsOfTheFleet(t *testing.T) {
 		},
 		Backlog: func(context.Context) (int64, error) { return 3, down },
 		Upstreams: func(context.Context) ([]upstream.Status, error) {
-			return []upstream.Status{{Name: "openai:gpt-5", State: "open", Requests: upstream.Dimension{Limit: new(int64(500)), Remaining: new(int64(40)), Reserve: 10}}}, nil
+			return []upstream.Status{{Name: "openai:gpt-5", State: "open", Reason: "account", Requests: upstream.Dimension{Limit: new(int64(500)), Remaining: new(int64(40)), Reserve: 10}}}, nil
 		},
 		Limit: time.Second, Log: slog.New(slog.DiscardHandler),
 	})
 	tells(t, scrape(m.Metrics),
 		`sluice_http_requests_total{method="POST",route="/api/ai/enqueue",status="202"} 1`,
 		`sluice_event_streams 3`, `sluice_database_up 1`, `sluice_queue_depth{state="queued"} 4`, `sluice_queue_oldest_age_seconds 60`, `sluice_runnable_backlog 3`,
-		`sluice_breaker_state{upstream="openai:gpt-5"} 2`,
+		`sluice_breaker_state{upstream="openai:gpt-5"} 2`, `sluice_breaker_open{reason="account",upstream="openai:gpt-5"} 1`,
 		`sluice_quota_limit{dimension="requests",upstream="openai:gpt-5"} 500`,
 		`sluice_quota_remaining{dimension="requests",upstream="openai:gpt-5"} 40`,
 		`sluice_quota_reserve{dimension="requests",upstream="openai:gpt-5"} 10`,
