@@ -141,7 +141,7 @@ func serve(ctx context.Context, cfg config.APIConfig, log *slog.Logger) error {
 		return err
 	}
 	metrics := telemetry.NewAPI()
-	tracer, flush, err := telemetry.Traces(ctx, "sluice-api", config.Environ(os.Environ()))
+	tracer, flush, err := telemetry.Traces(ctx, "sluice-api", config.Environ(os.Environ()), log)
 	if err != nil {
 		return fmt.Errorf("OTEL_*: %w", err)
 	}

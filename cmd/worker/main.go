@@ -87,7 +87,7 @@ func run(ctx context.Context, args, environ []string, out io.Writer) error {
 
 	rules := breaker.DefaultRules
 	rules.HoldFor = cfg.HoldProbeInterval
-	tracer, flush, err := telemetry.Traces(ctx, "sluice-worker", config.Environ(environ))
+	tracer, flush, err := telemetry.Traces(ctx, "sluice-worker", config.Environ(environ), log)
 	if err != nil {
 		return fmt.Errorf("OTEL_*: %w", err)
 	}

@@ -10,7 +10,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
 	"go.opentelemetry.io/contrib/exporters/autoexport"
+	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/codes"
 	"go.opentelemetry.io/otel/propagation"
@@ -61,13 +63,16 @@ func NewTracer(p trace.TracerProvider) *Tracer { return &Tracer{tracer: p.Tracer
 // wanted are the variables of which one has to be set for traces to be made: by default OpenTelemetry would send them to this machine.
 var wanted = []string{"OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT"}
 
-// Traces gives what OTEL_* asks for: nil where it asks for none. stop sends what was not sent yet.
-func Traces(ctx context.Context, service string, env map[string]string) (t *Tracer, stop func(context.Context) error, err error) {
+// Traces gives what OTEL_* asks for: nil where it asks for none. stop sends what was not sent yet. What OpenTelemetry has to
+// say by itself, of an exporter that does not answer, say, goes to the log.
+func Traces(ctx context.Context, service string, env map[string]string, log *slog.Logger) (t *Tracer, stop func(context.Context) error, err error) {
 	stop = func(context.Context) error { return nil }
 	set := func(name string) bool { return env[name] != "" }
 	if !slices.ContainsFunc(wanted, set) || env["OTEL_TRACES_EXPORTER"] == "none" || strings.EqualFold(env["OTEL_SDK_DISABLED"], "true") {
 		return nil, stop, nil
 	}
+	otel.SetLogger(logr.New(sdkLog{log}))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { log.Warn("traces are lost", "error", err) }))
 	exporter, err := autoexport.NewSpanExporter(ctx)
 	if err != nil {
 		return nil, stop, err
@@ -80,6 +85,19 @@ func Traces(ctx context.Context, service string, env map[string]string) (t *Trac
 	p := sdk.NewTracerProvider(sdk.WithBatcher(exporter), sdk.WithResource(about))
 	return NewTracer(p), p.Shutdown, nil
 }
+
+// sdkLog has OpenTelemetry's own log in ours, without its values: what is wrong with a header or an address may be a secret.
+type sdkLog struct{ *slog.Logger }
+
+// mostVerbose is the level of its warnings; what is higher tells of its insides.
+const mostVerbose = 1
+
+func (sdkLog) Init(logr.RuntimeInfo)                  {}
+func (sdkLog) Enabled(level int) bool                 { return level <= mostVerbose }
+func (l sdkLog) Info(_ int, what string, _ ...any)    { l.Warn("OpenTelemetry warns", "of", what) }
+func (l sdkLog) Error(_ error, what string, _ ...any) { l.Warn("OpenTelemetry failed", "at", what) }
+func (l sdkLog) WithValues(...any) logr.LogSink       { return l }
+func (l sdkLog) WithName(string) logr.LogSink         { return l }
 
 // flushLimit bounds how long an exporter that does not answer keeps a process from ending.
 const flushLimit = 5 * time.Second

@@ -1,10 +1,13 @@
 package telemetry_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -142,7 +145,7 @@ func TestTracesAreOffUnlessAskedFor(t *testing.T) {
 		{}, {"OTEL_SERVICE_NAME": "x"}, {"OTEL_TRACES_EXPORTER": "none", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"},
 		{"OTEL_SDK_DISABLED": "true", "OTEL_EXPORTER_OTLP_ENDPOINT": "http://127.0.0.1:1"},
 	} {
-		tracer, stop, err := telemetry.Traces(t.Context(), "sluice-test", env)
+		tracer, stop, err := telemetry.Traces(t.Context(), "sluice-test", env, slog.New(slog.DiscardHandler))
 		if tracer != nil || err != nil || stop(t.Context()) != nil {
 			t.Errorf("%v: %v, %v", env, tracer, err)
 		}
@@ -167,5 +170,39 @@ func TestASpanOfAFailureTellsNoText(t *testing.T) {
 	has := attribute.NewSet(spans[1].Attributes...)
 	if got, _ := has.Value("error.type"); got.AsString() != "400" {
 		t.Errorf("error.type is %q", got.AsString())
+	}
+}
+
+// OpenTelemetry's own words go to the log, one JSON object a line, and tell no secret; and nobody waits for a collector that
+// is away or does not answer.
+func TestACollectorThatIsAwayIsALineInTheLog(t *testing.T) {
+	away, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	away.Close()
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://user:xyzzy@"+away.Addr().String())
+	t.Setenv("OTEL_EXPORTER_OTLP_HEADERS", "Bearer xyzzy") // should be authorization=Bearer%20...
+	t.Setenv("OTEL_BSP_MAX_QUEUE_SIZE", "8")
+	var said bytes.Buffer
+	log := telemetry.Logger(&said, slog.LevelInfo)
+	tracer, stop, err := telemetry.Traces(t.Context(), "sluice-test", map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "set"}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 10_000 { // more than the queue holds, which would block if it did not drop
+		_, ended := tracer.Call(t.Context(), queue.Claimed{Type: "kb.ingest"})
+		ended(queue.End{Outcome: queue.OK})
+	}
+	telemetry.Flush(stop, log)
+	for _, told := range []string{`"msg":"traces are lost"`, `"msg":"OpenTelemetry failed","at":"parse headers"`} {
+		if !strings.Contains(said.String(), told) {
+			t.Errorf("%s is not told in %s", told, said.String())
+		}
+	}
+	for line := range strings.Lines(said.String()) {
+		if !json.Valid([]byte(line)) || strings.Contains(line, "xyzzy") {
+			t.Errorf("it says %s", line)
+		}
 	}
 }
