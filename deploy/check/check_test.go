@@ -301,6 +301,81 @@ func TestComposeScalesAndPublishesOnLoopback(t *testing.T) {
 	}
 }
 
+// Of each pod, what may come in and what may go out: every arrow that ARCHITECTURE.md draws, and no other.
+func TestNetworksAreOpenWhereNeeded(t *testing.T) {
+	t.Parallel()
+	all := []string{"to kube-system 53", "to anybody 5432", "to anybody 6432", "to monitoring 4317", "to monitoring 4318"}
+	want := map[string][]string{
+		"api":     append([]string{"from ingress-nginx http", "from sluice-client http", "from monitoring http"}, all...),
+		"worker":  append([]string{"from monitoring admin", "to 0.0.0.0/0 443", "to ::/0 443"}, all...),
+		"migrate": all,
+	}
+	manifests := built(t, "overlays/keda")
+	for _, m := range manifests {
+		if kind := m["kind"]; kind != "Deployment" && kind != "Job" {
+			continue
+		}
+		labels := m["spec"].(object)["template"].(object)["metadata"].(object)["labels"].(object)
+		component := labels["app.kubernetes.io/component"].(string)
+		got := arrows(manifests, labels)
+		slices.Sort(got)
+		slices.Sort(want[component])
+		if !slices.Equal(got, want[component]) {
+			t.Errorf("of %s are open\n%q; want\n%q", component, got, want[component])
+		}
+		delete(want, component)
+	}
+	if len(want) > 0 {
+		t.Errorf("there is no %v", want)
+	}
+}
+
+// arrows are what the policies together open for a pod, all of it being closed by one of them.
+func arrows(manifests []object, pod object) (open []string) {
+	closed := map[any]bool{}
+	for _, m := range manifests {
+		if m["kind"] != "NetworkPolicy" {
+			continue
+		}
+		spec := m["spec"].(object)
+		for label, value := range spec["podSelector"].(object)["matchLabels"].(object) {
+			if pod[label] != value {
+				spec = object{}
+			}
+		}
+		types, _ := spec["policyTypes"].([]any)
+		for _, t := range types {
+			closed[t] = true
+		}
+		open = append(open, ruled("from", spec["ingress"])...)
+		open = append(open, ruled("to", spec["egress"])...)
+	}
+	if !closed["Ingress"] || !closed["Egress"] {
+		return []string{"everything"}
+	}
+	slices.Sort(open)
+	return slices.Compact(open) // UDP and TCP
+}
+
+var peerName = regexp.MustCompile(`(?:metadata\.name:|cidr:)([^\s\]]+)|(sluice-client):true`)
+
+func ruled(way string, rules any) (open []string) {
+	list, _ := rules.([]any)
+	for _, r := range list {
+		peers, some := r.(object)[way].([]any)
+		if !some {
+			peers = []any{"metadata.name:anybody"}
+		}
+		for _, peer := range peers {
+			name := peerName.FindStringSubmatch(fmt.Sprint(peer))
+			for _, port := range r.(object)["ports"].([]any) {
+				open = append(open, fmt.Sprintf("%s %s %v", way, name[1]+name[2], port.(object)["port"]))
+			}
+		}
+	}
+	return open
+}
+
 var metricName = regexp.MustCompile(`"(sluice_\w+)"`)
 
 // metrics are those that pkg/telemetry names, with what Prometheus makes of histograms.
