@@ -1,5 +1,5 @@
-# syntax=docker/dockerfile:1
 # One image with the programs /api, /worker and, to try them, /simulator: static binaries, no shell, no root.
+# It needs BuildKit or Buildah, and no registry but that of the two images below: there is no `# syntax`, which would be a third.
 # There is no HEALTHCHECK: the image does not know which of them runs. Compose asks `/api healthcheck`, Kubernetes has probes.
 
 ARG GO_IMAGE=golang:1.26

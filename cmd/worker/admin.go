@@ -21,7 +21,10 @@ func serveAdmin(addr string, db pg.DB, metrics http.Handler, log *slog.Logger) (
 	if err != nil {
 		return nil, fmt.Errorf("SLUICE_ADMIN_ADDR: %w", err)
 	}
-	server := &http.Server{Handler: adminRoutes(db, metrics), ReadHeaderTimeout: 5 * time.Second}
+	server := &http.Server{
+		Handler: adminRoutes(db, metrics), ReadHeaderTimeout: 5 * time.Second,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
 	go server.Serve(listener)
 	log.Info("admin endpoints", "address", listener.Addr().String())
 	return func() { server.Close() }, nil

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -352,5 +353,37 @@ func TestEndAgainstRescue(t *testing.T) {
 		for _, j := range f.claim("w", n) {
 			must[Job](f)(f.Cancel(t.Context(), DefaultTenant, j.ID))
 		}
+	}
+}
+
+// What docs/operations.md has an operator run: old jobs go with all that is kept of them, and lists and counts stay true.
+func TestOldJobsAreDeletedAsTheManualSays(t *testing.T) {
+	t.Parallel()
+	manual, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, sql, found := strings.Cut(string(manual), "```sql\n")
+	sql, _, ends := strings.Cut(sql, "```")
+	if !found || !ends {
+		t.Fatal("the manual has no such statement")
+	}
+	f := newFixture(t)
+	w := f.join("w")
+	for _, s := range []State{Done, Failed, Cancelled, Running, Delayed} {
+		f.inState(s, w)
+	}
+	f.exec(`update jobs set created_at = created_at - interval '91 days', finished_at = finished_at - interval '91 days'`)
+	for _, s := range []State{Done, Failed, Cancelled} {
+		f.inState(s, w)
+	}
+	for _, want := range []int{3, 0} {
+		if n := one[int](f, sql); n != want {
+			t.Errorf("%d jobs were deleted, want %d", n, want)
+		}
+	}
+	f.wantConsistent()
+	if jobs, orphans := one[int](f, `select count(*) from jobs`), one[int](f, `select count(*) from attempts where job_id not in (select id from jobs)`); jobs != 5 || orphans > 0 {
+		t.Errorf("%d jobs are left, want 5, and %d attempts of none", jobs, orphans)
 	}
 }
