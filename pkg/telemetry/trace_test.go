@@ -110,8 +110,8 @@ func TestACallLinksToTheTraceThatEnqueuedIt(t *testing.T) {
 			"gen_ai.provider.name": "openai", "gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-5", "sluice.outcome": "ok",
 			"openai.api.type": "responses", "http.response.status_code": "200",
 		} {
-			if got, _ := has.Value(key); got.Emit() != want {
-				t.Errorf("%s is %q, want %q", key, got.Emit(), want)
+			if got, _ := has.Value(key); got.String() != want {
+				t.Errorf("%s is %q, want %q", key, got.String(), want)
 			}
 		}
 		if n, ok := has.Value("gen_ai.usage.output_tokens"); !ok || n.AsInt64() == 0 {
