@@ -127,7 +127,7 @@ func (s *Server) statusEvent(ctx context.Context, tenant, reach string) (event, 
 	if err != nil {
 		return event{}, err
 	}
-	status.Queue.OldestQueuedSeconds = 0
+	status.Now, status.Queue.OldestQueuedSeconds = time.Time{}, 0
 	for i := range status.Upstreams {
 		status.Upstreams[i].Quota.Requests.ResetsAt, status.Upstreams[i].Quota.Tokens.ResetsAt = nil, nil
 	}

@@ -544,6 +544,8 @@ type State string
 
 // Status defines model for Status.
 type Status struct {
+	// Now The clock that all times are by, when this was told: a client's may differ.
+	Now   time.Time   `json:"now"`
 	Queue QueueCounts `json:"queue"`
 
 	// Upstreams By name.

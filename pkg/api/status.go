@@ -33,7 +33,7 @@ func (s *Server) status(ctx context.Context, tenant, reach string) (Status, erro
 	if err != nil {
 		return Status{}, err
 	}
-	status := Status{Queue: wireCounts(counts), Upstreams: make([]Upstream, len(fleet.upstreams))}
+	status := Status{Now: fleet.now().UTC(), Queue: wireCounts(counts), Upstreams: make([]Upstream, len(fleet.upstreams))}
 	for i, up := range fleet.upstreams {
 		status.Upstreams[i] = wireUpstream(up, inFlight[up.Name])
 	}

@@ -6,10 +6,10 @@ export function Countdown({ to }: { to: number }) {
   const messages = useMessages()
   const [left, setLeft] = useState(0)
   useEffect(() => {
-    const tick = () => setLeft(Math.max(0, Math.ceil((to - Date.now()) / 1000)))
+    const tick = () => setLeft(Math.ceil((to - Date.now()) / 1000))
     tick()
     const timer = setInterval(tick, 1000)
     return () => clearInterval(timer)
   }, [to])
-  return !!left && <span className="sluice-countdown" aria-hidden="true">{messages.nextTry(left)}</span>
+  return left > 0 && <span className="sluice-countdown" aria-hidden="true">{messages.nextTry(left)}</span>
 }

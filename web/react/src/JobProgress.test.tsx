@@ -1,13 +1,13 @@
 import { act, fireEvent, screen } from '@testing-library/react'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { done, failed, job, jobId, queued, running, waiting } from '../test/factories.js'
-import { fakeEventSource, goOffline, json, latestStream, openStreams, pass, problem, streams } from '../test/fakes.js'
+import { forgetStreams, goOffline, json, latestStream, openStreams, pass, problem, streams } from '../test/fakes.js'
 import { renderWithSluice, tell, violations, wait } from '../test/render.js'
 import { JobProgress, useAiJob } from './index.js'
 
 const jobUrl = `/api/ai/jobs/${jobId}`
 
-beforeEach(fakeEventSource)
+beforeEach(forgetStreams)
 
 const panel = () => screen.getByRole('region', { name: 'AI job' })
 const said = () => screen.getByRole('status').textContent
@@ -111,7 +111,7 @@ describe('a job of which there is no news', () => {
   it('says that there is none such', async () => {
     const { server } = renderWithSluice(<JobProgress id={jobId} />)
     server.on(`GET ${jobUrl}`, problem(404, 'there is no such job'))
-    await act(async () => latestStream().refuse())
+    await act(() => latestStream().refuse())
     await wait()
     expect(panel().dataset.connection).toBe('failed')
     expect(panel().textContent).toContain('there is no such job')
@@ -262,7 +262,7 @@ describe('useAiJob', () => {
     sessionStorage.setItem('summary', jobId)
     const { server, container, unmount } = renderWithSluice(<JobProgress id={undefined} persist="summary" />)
     server.on(`GET ${jobUrl}`, problem(404, 'there is no such job'))
-    await act(async () => latestStream().refuse())
+    await act(() => latestStream().refuse())
     await wait()
     expect(container.innerHTML).toBe('')
     expect(sessionStorage.getItem('summary')).toBeNull()

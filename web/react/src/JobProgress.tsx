@@ -53,8 +53,8 @@ function Expectation({ job: { position, eta, nextTryAt } }: { job: AiJob }) {
   const messages = useMessages()
   return (
     <p className="sluice-expectation">
-      {position && <span className="sluice-place">{messages.place(position)}</span>}
-      {eta && <span className="sluice-eta">{messages.eta(eta)}</span>}
+      {position && <span>{messages.place(position)}</span>}
+      {eta && <span>{messages.eta(eta)}</span>}
       {nextTryAt && <Countdown to={nextTryAt} />}
     </p>
   )

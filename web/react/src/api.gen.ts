@@ -727,6 +727,11 @@ export interface components {
             output_tokens: number | null;
         } | null;
         Status: {
+            /**
+             * Format: date-time
+             * @description The clock that all times are by, when this was told: a client's may differ.
+             */
+            now: string;
             queue: components["schemas"]["QueueCounts"];
             /** @description By name. */
             upstreams: components["schemas"]["Upstream"][];

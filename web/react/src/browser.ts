@@ -26,7 +26,7 @@ export interface Limit {
   /** Resolves when it has aborted. */
   over: Promise<void>
   abort(): void
-  /** Starts the time anew; without a length, or with an endless one, there is none any more. */
+  /** Starts the time anew; without a length there is none any more. */
   within(ms?: number): void
 }
 
@@ -38,9 +38,9 @@ export function limit(parent?: AbortSignal, ms?: number): Limit {
     clearTimeout(timer)
     own.abort()
   }
-  const within = (length = Infinity) => {
+  const within = (length?: number) => {
     clearTimeout(timer)
-    if (length < Infinity && !signal.aborted) timer = setTimeout(abort, length)
+    if (length && !signal.aborted) timer = setTimeout(abort, length)
   }
   const over = new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve()))
   if (parent?.aborted) abort()

@@ -1,8 +1,10 @@
 // @vitest-environment node
-import { expect, expectTypeOf, it, vi } from 'vitest'
-import { jobId } from '../test/factories.js'
+import { afterEach, expect, expectTypeOf, it, vi } from 'vitest'
+import { done, failed, jobId } from '../test/factories.js'
 import { fakeServer, json, problem } from '../test/fakes.js'
 import { createSluiceClient, SluiceError, startsNow, type JobSummary } from './client.js'
+
+afterEach(() => void vi.useRealTimers())
 
 function setUp() {
   const server = fakeServer()
@@ -95,4 +97,33 @@ it('enqueues once, under one key, however often the network fails', async () => 
   await vi.advanceTimersByTimeAsync(60_000)
   await given
   expect(server.to(route)).toHaveLength(tries + 5)
+})
+
+it('gives up an answer that does not come, and asks again', async () => {
+  vi.useFakeTimers()
+  const { server, client } = setUp()
+  const route = 'POST http://ai/api/ai/enqueue'
+  server.on(route, () => new Promise(() => {}))
+  const answer = client.enqueue({ type: 'diary.entry', payload: { input: 'x' } })
+  await vi.advanceTimersByTimeAsync(69_000) // an answer may be asked to wait for 60 s
+  expect(server.to(route)).toHaveLength(1)
+  server.on(route, json({ id: jobId, state: 'queued', waiting: null }, 202))
+  await vi.advanceTimersByTimeAsync(3000)
+  expect((await answer).id).toBe(jobId)
+  expect(vi.getTimerCount()).toBe(0)
+})
+
+it('a cancel or a retry that comes too late brings the news that it missed', async () => {
+  const { server, client } = setUp()
+  const url = `http://ai/api/ai/jobs/${jobId}`
+  server.on(`GET ${url}/events`, new Response(null, { status: 204 }))
+  server.on(`GET ${url}`, json(failed()))
+  const job = client.job(jobId)
+  const leave = job.subscribe(() => {})
+  await vi.waitFor(() => expect(job.getSnapshot()).toMatchObject({ connection: 'closed', data: { state: 'failed' } }))
+  server.on(`GET ${url}`, json(done())) // another tab had it tried again
+  server.on(`POST ${url}/retry`, problem(409, 'a job that is done cannot be retried'))
+  await expect(client.retry(jobId)).rejects.toMatchObject({ status: 409 })
+  await vi.waitFor(() => expect(job.getSnapshot()).toMatchObject({ connection: 'closed', data: { state: 'done' } }))
+  leave()
 })

@@ -2,9 +2,10 @@ import type { paths } from './api.gen.js'
 import { isFinal, type EnqueueRequest, type EnqueueResponse, type Job, type Status } from './api.js'
 import { connect, type Source } from './connection.js'
 import { followPlace, type FollowedJob } from './place.js'
+import type { SluiceError } from './problem.js'
 import { createRequest, createSend, fill, type Access, type Answer, type Request, type RequestOptions } from './request.js'
 import { createStores, type Subject, type Watch } from './store.js'
-import { fetchStream, nativeStream } from './stream.js'
+import { createOpenStream } from './stream.js'
 import { submit, type EnqueueOptions } from './submit.js'
 import { shareAmongTabs } from './tabs.js'
 
@@ -59,8 +60,7 @@ export function createSluiceClient(options: ClientOptions = {}): SluiceClient {
   const request = createRequest(send)
   const stores = createStores()
 
-  const native = !getToken && typeof EventSource !== 'undefined'
-  const stream = native ? nativeStream(baseUrl) : fetchStream(send)
+  const stream = createOpenStream(send)
   const openStream = shareTabs === false ? stream : shareAmongTabs(stream, `${baseUrl} ${shareTabs}`)
   const get = async (path: string, signal: AbortSignal) => (await send(path, { signal })).text()
 
@@ -73,9 +73,17 @@ export function createSluiceClient(options: ClientOptions = {}): SluiceClient {
   const endless = <T>() => ({ reader: () => (news: unknown) => news as T, isFinal: () => false })
 
   const act = (action: 'cancel' | 'retry') => async (id: string): Promise<Job> => {
-    const job = await request('post', `/api/ai/jobs/{id}/${action}`, { path: { id } })
-    stores.put(jobPath(id), job)
-    return job
+    const put = (job: Job) => stores.find(jobPath(id))?.put(job)
+    const params = { path: { id } }
+    try {
+      const job = await request('post', `/api/ai/jobs/{id}/${action}`, params)
+      put(job)
+      return job
+    } catch (error) {
+      // Its state forbids it: somebody else did something to the job after we had the last news of it.
+      if ((error as SluiceError).status === 409) request('get', '/api/ai/jobs/{id}', params).then(put, () => {})
+      throw error
+    }
   }
 
   return {
@@ -93,6 +101,6 @@ export function createSluiceClient(options: ClientOptions = {}): SluiceClient {
     enqueue: (body, options) => submit(request, body, options),
     cancel: act('cancel'),
     retry: act('retry'),
-    reconnect: (id) => stores.restart(id === undefined ? statusPath : jobPath(id)),
+    reconnect: (id) => stores.find(id === undefined ? statusPath : jobPath(id))?.restart(),
   }
 }

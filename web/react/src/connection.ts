@@ -17,10 +17,9 @@ export interface Source {
 
 /** Who the news are for. */
 export interface Audience {
-  news(text: string): void
+  /** `at`: when they came, if that was not just now. */
+  news(text: string, at?: number): void
   connection(now: Connection, error?: SluiceError): void
-  /** Whether there were any news yet. */
-  informed(): boolean
   /** Whether there can be no more. */
   finished(): boolean
 }
@@ -43,35 +42,30 @@ const reopenAfter = 1000
 export function connect(source: Source, means: Means, audience: Audience): () => void {
   const { signal, abort } = limit()
   let lastEventId = ''
+  let trusted = false // streams have brought news here
 
-  /** Follows one stream to its end, and tells whether it was of use: news came, or it stayed open for a while. */
+  /** Follows one stream to its end, and tells whether it was of use. */
   const listen = async (path: string): Promise<boolean> => {
     const attempt = limit(signal, patience)
     onChange(() => isOnline() || attempt.abort(), attempt.signal)
-    let usefulAt = Infinity
+    let useful = false
     await means.openStream({ path, lastEventId, signal: attempt.signal }, {
       open() {
         audience.connection('open')
-        // A proxy that holds events back opens a stream too: without any news there is no reason yet to trust it.
-        if (!audience.informed()) return
-        usefulAt = Math.min(usefulAt, Date.now() + patience)
-        attempt.within()
+        // A proxy that holds events back opens a stream too.
+        if (trusted) attempt.within()
       },
-      lost() {
-        audience.connection('connecting')
-        attempt.within(patience)
-      },
-      event({ id, data }) {
+      event({ id, data, at }) {
         if (attempt.signal.aborted) return
-        usefulAt = 0
+        useful = trusted = true
         lastEventId = id
         attempt.within()
-        audience.news(data)
+        audience.news(data, at)
         if (audience.finished()) attempt.abort()
       },
     })
     attempt.abort()
-    return Date.now() >= usefulAt
+    return useful
   }
 
   const poll = async (): Promise<SluiceError | undefined> => {
@@ -99,22 +93,21 @@ export function connect(source: Source, means: Means, audience: Audience): () =>
     let streamAgainAt = 0
     let failures = 0 // of polls, in a row
     while (!over()) {
-      if (!isOnline()) {
-        audience.connection('offline')
-        await pause(Infinity, signal)
-        streamAgainAt = 0
-      } else if (source.stream && Date.now() >= streamAgainAt && (await listen(source.stream))) {
+      if (source.stream && isOnline() && Date.now() >= streamAgainAt && (await listen(source.stream))) {
         refusals = 0
         if (over() || !isOnline()) continue
         audience.connection('connecting')
         await pause(jittered(reopenAfter), signal)
-      } else if (!over() && isOnline()) {
-        if (Date.now() >= streamAgainAt) streamAgainAt = Date.now() + backoff(++refusals)
+      } else if (!over()) {
+        if (!isOnline()) streamAgainAt = 0
+        else if (Date.now() >= streamAgainAt) streamAgainAt = Date.now() + backoff(++refusals)
+        // Without a network as well: a browser sees none where there is only this machine, which can be reached.
         const error = await poll()
         if (over()) break
         if (error && !error.transient) return audience.connection('failed', error)
         failures = error ? failures + 1 : 0
-        audience.connection(error ? 'connecting' : 'polling', error)
+        if (error && !isOnline()) audience.connection('offline')
+        else audience.connection(error ? 'connecting' : 'polling', error)
         await pause(untilNextPoll(failures, error), signal)
       }
     }

@@ -25,6 +25,10 @@ describe('an event stream', () => {
     }
   })
 
+  it('keeps what only JavaScript takes for the end of a line', () => {
+    expect(parse('data: {"a":"x\u2028y\u2029"}\n\n')).toEqual([{ id: '', data: '{"a":"x\u2028y\u2029"}' }])
+  })
+
   it('tells nothing of an event that did not end, of comments, and of fields that nobody knows', () => {
     expect(parse(':\n\nretry: 5\nfoo: bar\n\ndata: half\n')).toEqual([])
   })

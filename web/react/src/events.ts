@@ -2,6 +2,8 @@
 export interface ServerEvent {
   id: string
   data: string
+  /** When it came, by this machine's clock, where that was not just now. */
+  at?: number
 }
 
 /** Reads a text/event-stream, however it is cut into chunks. */
@@ -11,7 +13,7 @@ export function createEventParser(tell: (event: ServerEvent) => void): (chunk: s
   let data: string[] = []
 
   const take = (line: string) => {
-    const [, name, value = ''] = /^(\w+)(?:: ?(.*))?$/.exec(line) ?? []
+    const [, name, value = ''] = /^(\w+)(?:: ?(.*))?$/s.exec(line) ?? []
     if (name === 'data') data.push(value)
     if (name === 'id') id = value
   }

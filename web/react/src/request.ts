@@ -1,4 +1,5 @@
 import type { paths } from './api.gen.js'
+import { limit } from './browser.js'
 import { readProblem, unreachable } from './problem.js'
 
 /** How a client reaches the API. */
@@ -22,7 +23,7 @@ export function createSend({ baseUrl = '', getToken, fetch: custom }: Access): S
     let response
     try {
       const headers = new Headers(init?.headers)
-      if (getToken) headers.set('Authorization', `Bearer ${await getToken()}`)
+      if (getToken) headers.set('Authorization', `Bearer ${await Promise.race([getToken(), aborted(init?.signal)])}`)
       response = await (custom ?? fetch)(baseUrl + path, { cache: 'no-store', ...init, headers })
     } catch (cause) {
       throw unreachable(cause)
@@ -31,6 +32,10 @@ export function createSend({ baseUrl = '', getToken, fetch: custom }: Access): S
     return response
   }
 }
+
+/** Fails once the signal aborts, for what does not know signals. */
+const aborted = (signal?: AbortSignal | null) =>
+  new Promise<never>((_, reject) => signal?.addEventListener('abort', reject))
 
 type Operation<P extends keyof paths, M extends keyof paths[P]> = NonNullable<paths[P][M]>
 
@@ -84,13 +89,22 @@ export function fill(template: string, { path, query }: Pick<AnyOptions, 'path' 
   return given.length ? `${filled}?${new URLSearchParams(given)}` : filled
 }
 
+/** An answer that has not come after this long is given up. The longest that a server can be asked to wait is 60 s. */
+const patience = 70_000
+
 export function createRequest(send: Send): Request {
   const request = async (method: string, path: string, options: AnyOptions = {}) => {
-    const { body, headers, signal } = options
+    const { body, headers } = options
     const content = body !== undefined && { 'Content-Type': 'application/json' }
+    const { signal, abort } = limit(options.signal, patience)
     const init = { method: method.toUpperCase(), signal, headers: { ...content, ...headers }, body: JSON.stringify(body) }
-    const response = await send(fill(path, options), init)
-    return response.json().catch((cause: unknown) => { throw unreachable(cause) })
+    try {
+      return await (await send(fill(path, options), init)).json()
+    } catch (cause) {
+      throw unreachable(cause)
+    } finally {
+      abort()
+    }
   }
   return request as Request
 }

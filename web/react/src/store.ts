@@ -38,22 +38,22 @@ const lingerFor = 1000
 interface Store<T> {
   subscribe(listener: () => void): () => void
   snapshot(): Snapshot<T>
+  /** Hands in news that came another way, such as the answer to a cancellation. */
   put(news: unknown): void
+  /** Connects anew, after a failure. */
   restart(): void
 }
 
 /** One store for each subject that anybody listens to, made for the first listener and dropped after the last. */
 export interface Stores {
   watch<T>(subject: Subject<T>): Watch<T>
-  /** Hands in news that came another way, such as the answer to a cancellation. */
-  put(key: string, news: unknown): void
-  /** Connects anew, after a failure or for fresh news. */
-  restart(key: string): void
+  /** The store of what somebody listens to. */
+  find(key: string): Store<unknown> | undefined
 }
 
 export function createStores(): Stores {
   const stores = new Map<string, Store<unknown>>()
-  const find = <T>(subject: Subject<T>) => stores.get(subject.key) as Store<T> | undefined
+  const find = (key: string) => stores.get(key)
   const make = <T>(subject: Subject<T>) => {
     const store = createStore(subject, () => stores.delete(subject.key))
     stores.set(subject.key, store)
@@ -61,12 +61,11 @@ export function createStores(): Stores {
   }
   return {
     watch: <T>(subject: Subject<T>): Watch<T> => ({
-      subscribe: (listener) => (find(subject) ?? make(subject)).subscribe(listener),
-      getSnapshot: () => find(subject)?.snapshot() ?? nothing,
+      subscribe: (listener) => (find(subject.key) ?? make(subject)).subscribe(listener),
+      getSnapshot: () => (find(subject.key) as Store<T> | undefined)?.snapshot() ?? nothing,
       getServerSnapshot: () => nothing,
     }),
-    put: (key, news) => stores.get(key)?.put(news),
-    restart: (key) => stores.get(key)?.restart(),
+    find,
   }
 }
 
@@ -84,16 +83,15 @@ function createStore<T>(subject: Subject<T>, dropped: () => void): Store<T> {
     snapshot = { ...snapshot, ...change }
     for (const listener of [...listeners]) listener()
   }
-  const take = (news: unknown) => update({ data: read(news), receivedAt: Date.now() })
+  const take = (news: unknown, at = Date.now()) => update({ data: read(news), receivedAt: at })
   const finished = () => snapshot.data !== undefined && subject.isFinal(snapshot.data)
 
   const audience: Audience = {
     connection: (connection, error) => update({ connection, error }),
-    news(text) {
-      if (text !== latest) take(JSON.parse(text))
+    news(text, at) {
+      if (text !== latest) take(JSON.parse(text), at)
       latest = text
     },
-    informed: () => snapshot.data !== undefined,
     finished,
   }
   const stop = () => {

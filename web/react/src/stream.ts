@@ -5,8 +5,6 @@ import type { Send } from './request.js'
 /** What a stream tells while it lasts. */
 export interface StreamListener {
   open(): void
-  /** It broke, and the browser opens it again by itself. */
-  lost(): void
   event(event: ServerEvent): void
 }
 
@@ -19,23 +17,11 @@ export interface StreamRequest {
 /** Listens to one stream. Resolves when it is over, however that came about. */
 export type OpenStream = (request: StreamRequest, on: StreamListener) => Promise<void>
 
-/** The browser's own EventSource. It cannot send a token, but resumes by itself after a break. */
-export const nativeStream = (baseUrl: string): OpenStream => async ({ path, signal }, on) => {
-  const life = limit(signal)
-  const source = new EventSource(baseUrl + path)
-  const take = ({ lastEventId, data }: MessageEvent<string>) => on.event({ id: lastEventId, data })
-  source.onopen = () => on.open()
-  source.onerror = () => (source.readyState === EventSource.CLOSED ? life.abort() : on.lost())
-  for (const name of ['message', 'state', 'status']) source.addEventListener(name, take)
-  await life.over
-  source.close()
-}
-
 /** A server sends something at least every 15 s; after this long in silence a stream is dead. */
 const stallAfter = 45_000
 
-/** A stream by fetch, which can carry a token. */
-export const fetchStream = (send: Send): OpenStream => async ({ path, lastEventId, signal }, on) => {
+/** A stream by fetch: unlike an EventSource it carries a token, and hears heartbeats, so that it notices its own death. */
+export const createOpenStream = (send: Send): OpenStream => async ({ path, lastEventId, signal }, on) => {
   const life = limit(signal, stallAfter)
   try {
     const headers = { Accept: 'text/event-stream', ...(lastEventId && { 'Last-Event-ID': lastEventId }) }

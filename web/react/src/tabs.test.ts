@@ -1,6 +1,6 @@
 import { beforeEach, expect, it, vi } from 'vitest'
 import { jobId, queued, running } from '../test/factories.js'
-import { fakeEventSource, fakeServer, json, latestStream, openStreams, pass, streams } from '../test/fakes.js'
+import { forgetStreams, fakeServer, json, latestStream, openStreams, pass, streams } from '../test/fakes.js'
 import { createSluiceClient, type ClientOptions } from './client.js'
 
 /** Web Locks as they are: one holder for each name, the others in line. */
@@ -34,7 +34,7 @@ class FakeChannel {
 }
 
 beforeEach(() => {
-  fakeEventSource()
+  forgetStreams()
   FakeChannel.all.clear()
   vi.stubGlobal('BroadcastChannel', FakeChannel)
   vi.stubGlobal('navigator', { onLine: true, locks: fakeLocks() })
@@ -51,11 +51,13 @@ function openTab(options: ClientOptions = {}) {
 it('one tab listens for all, and a late one is told what is known', async () => {
   const first = openTab()
   await pass(0)
-  latestStream().tell(queued())
+  await latestStream().tell(queued())
+  const heardAt = Date.now()
+  await pass(30_000)
   const second = openTab()
   await pass(0)
-  expect(second.now()).toMatchObject({ connection: 'open', data: { state: 'queued' } })
-  latestStream().tell(running())
+  expect(second.now()).toMatchObject({ connection: 'open', data: { state: 'queued' }, receivedAt: heardAt })
+  await latestStream().tell(running())
   await pass(0)
   expect(first.now().data?.state).toBe('running')
   expect(second.now().data?.state).toBe('running')
@@ -67,14 +69,14 @@ it('one tab listens for all, and a late one is told what is known', async () => 
 it('the next tab listens when the first one goes', async () => {
   const first = openTab()
   await pass(0)
-  latestStream().tell(queued())
+  await latestStream().tell(queued())
   const second = openTab()
   await pass(0)
   first.leave()
   await pass(1000)
   expect(openStreams()).toHaveLength(1)
   expect(streams()).toHaveLength(2)
-  latestStream().tell(running())
+  await latestStream().tell(running())
   expect(second.now()).toMatchObject({ connection: 'open', data: { state: 'running' } })
 })
 
@@ -85,13 +87,39 @@ it('a tab whose leader is mute polls by itself', async () => {
   expect(second.now()).toMatchObject({ connection: 'polling', data: { state: 'running' } })
 })
 
+it('a server that goes is missed by all tabs at once', async () => {
+  const first = openTab()
+  await pass(0)
+  await latestStream().tell(queued())
+  const second = openTab()
+  await pass(0)
+  await latestStream().break()
+  expect(first.now().connection).toBe('connecting')
+  expect(streams()).toHaveLength(2) // the second tab tries for both
+  await latestStream().refuse()
+  expect(second.now().connection).toBe('connecting')
+})
+
+it('a tab whose leader is frozen polls by itself', async () => {
+  openTab()
+  await pass(0)
+  await latestStream().tell(queued())
+  const [channel] = FakeChannel.all
+  const second = openTab()
+  await pass(0)
+  expect(second.now()).toMatchObject({ connection: 'open', data: { state: 'queued' } })
+  channel!.onmessage = null
+  await pass(145_000)
+  expect(second.now()).toMatchObject({ connection: 'polling', data: { state: 'running' } })
+})
+
 it('tabs of different users share nothing, nor do those with tokens of their own', async () => {
   openTab({ shareTabs: 'ada' })
   openTab({ shareTabs: 'bob' })
   await pass(0)
   expect(openStreams()).toHaveLength(2)
-  const withToken = openTab({ getToken: () => 'secret' })
+  openTab({ getToken: () => 'secret' })
   await pass(0)
-  expect(withToken.server.to(`GET /api/ai/jobs/${jobId}/events`)).toHaveLength(1)
+  expect(openStreams()).toHaveLength(3)
   expect([...FakeChannel.all]).toHaveLength(2)
 })

@@ -1,7 +1,11 @@
+import { limit } from './browser.js'
 import type { ServerEvent } from './events.js'
 import type { OpenStream } from './stream.js'
 
 const ask = 'ask'
+
+/** A tab that listens answers at once. One that has not when it is asked again, after this long, is frozen. */
+const askEvery = 60_000
 
 /**
  * Shares each stream among the tabs of a browser, which has but six connections to a server over HTTP/1.1. The tab that
@@ -15,32 +19,44 @@ export function shareAmongTabs(open: OpenStream, scope: string): OpenStream {
     const channel = new BroadcastChannel(name)
     let leads = false
     let latest: ServerEvent | undefined
+    let heard = true
 
+    const tellLatest = () => {
+      if (leads && latest) channel.postMessage(latest)
+    }
     channel.onmessage = ({ data }: MessageEvent<ServerEvent | typeof ask>) => {
-      if (data === ask) {
-        if (leads && latest) channel.postMessage(latest)
-      } else if (!leads) {
-        on.open()
-        on.event(data)
-      }
+      if (data === ask) return tellLatest()
+      if (leads) return
+      heard = true
+      on.open()
+      on.event(data)
     }
     const lead = () => {
       leads = true
       return open(request, {
         ...on,
         event(event) {
-          latest = event
-          channel.postMessage(event)
+          latest = { ...event, at: Date.now() } // one that asks later has to know
+          tellLatest()
           on.event(event)
         },
       })
     }
+    const patience = limit(request.signal)
+    const asking = setInterval(() => {
+      if (leads) return
+      if (!heard) patience.abort()
+      heard = false
+      channel.postMessage(ask)
+    }, askEvery)
     channel.postMessage(ask)
     try {
-      await navigator.locks.request(name, { signal: request.signal }, lead)
+      await navigator.locks.request(name, { signal: patience.signal }, lead)
     } catch {
       // The wait for the lock was given up.
     } finally {
+      clearInterval(asking)
+      patience.abort()
       channel.close()
     }
   }

@@ -66,7 +66,7 @@ export function useAiJob(id: string | null | undefined, options: UseAiJobOptions
   }, [lost])
 
   const waiting = job?.waiting ?? null
-  const eta = useMemo(() => (job ? jobEta(job) : null), [job])
+  const eta = job ? jobEta(job) : null
   return {
     ...actions,
     id: followed,

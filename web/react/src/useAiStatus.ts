@@ -12,7 +12,7 @@ export interface AiStatus {
   breaker: Breaker | undefined
   /** The worst breaker's state; `closed` where no upstream is known, `unknown` until there is news. */
   breakerState: BreakerState | 'unknown'
-  /** When the next probe of an open breaker is sent at the earliest, in milliseconds since the epoch. */
+  /** When the next probe of an open breaker is sent at the earliest, in milliseconds by this machine's clock. */
   nextTryAt: number | null
   connection: Connection
   /** Why there is no news; what is known stays. */
@@ -24,10 +24,13 @@ const severity: Record<BreakerState, number> = { closed: 0, 'half-open': 1, open
 const worst = (upstreams: Upstream[]): Breaker | undefined =>
   upstreams.map(({ breaker }) => breaker).sort((a, b) => severity[b.state] - severity[a.state])[0]
 
+/** Milliseconds from one moment to another, both by the server's clock. */
+const span = (from: string, to: string): number => Date.parse(to) - Date.parse(from)
+
 /** Follows the queue's counts and the breakers. */
 export function useAiStatus(): AiStatus {
   const client = useSluiceClient()
-  const { data, error, connection } = useWatch(useMemo(() => client.status(), [client]))
+  const { data, error, connection, receivedAt } = useWatch(useMemo(() => client.status(), [client]))
   return useMemo(() => {
     const upstreams = data?.upstreams ?? []
     const breaker = worst(upstreams)
@@ -36,9 +39,9 @@ export function useAiStatus(): AiStatus {
       upstreams,
       breaker,
       breakerState: data ? (breaker?.state ?? 'closed') : 'unknown',
-      nextTryAt: breaker?.state === 'open' && breaker.retry_at ? Date.parse(breaker.retry_at) : null,
+      nextTryAt: data && breaker?.state === 'open' && breaker.retry_at ? receivedAt + span(data.now, breaker.retry_at) : null,
       connection,
       error,
     }
-  }, [data, error, connection])
+  }, [data, error, connection, receivedAt])
 }

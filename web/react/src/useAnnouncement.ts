@@ -1,4 +1,5 @@
 import { useEffect, useRef, useState } from 'react'
+import { useLatest } from './useLatest.js'
 
 /** How long one announcement has the listener's ear, in milliseconds. */
 const quietFor = 10_000
@@ -12,10 +13,7 @@ const settleFor = 100
 export function useAnnouncement(milestone: string, text: string): string {
   const [said, say] = useState('')
   const saidAt = useRef(-Infinity)
-  const newest = useRef(text)
-  useEffect(() => {
-    newest.current = text
-  })
+  const newest = useLatest(text)
   useEffect(() => {
     const timer = setTimeout(() => {
       saidAt.current = Date.now()

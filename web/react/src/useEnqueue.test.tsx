@@ -102,6 +102,29 @@ describe('a submit', () => {
     expect(server.requests).toHaveLength(1)
   })
 
+  it('is told of until there is a later one, whichever is answered first', async () => {
+    const gives: ((response: Response) => void)[] = []
+    server.on(route, () => new Promise((resolve) => gives.push(resolve)))
+    const onQueued = vi.fn()
+    const { now } = setUp({ onQueued })
+    act(() => void now().enqueue(body))
+    act(() => void now().enqueue({ ...body, priority: 1 }))
+    await wait()
+    gives[1]!(answer({ id: 'second' }))
+    await wait()
+    gives[0]!(answer({ id: 'first', waiting: waiting() }))
+    await wait()
+    expect(now()).toMatchObject({ phase: 'started', id: 'second' })
+    expect(onQueued).toHaveBeenCalledOnce() // the toast of the first
+
+    act(() => void now().enqueue(body))
+    await wait()
+    act(() => now().reset())
+    gives[2]!(answer({ id: 'third' }))
+    await wait()
+    expect(now()).toMatchObject({ phase: 'idle', id: null })
+  })
+
   it('goes on when its component is gone, and still brings the toast', async () => {
     const complaint = vi.spyOn(console, 'error')
     let give!: (response: Response) => void

@@ -1,7 +1,8 @@
-import { useCallback, useEffect, useRef, useState } from 'react'
+import { useCallback, useRef, useState } from 'react'
 import { SluiceError, startsNow, type EnqueueRequest, type EnqueueResponse, type Waiting } from './client.js'
 import { useMessages, useSluiceClient } from './SluiceProvider.js'
 import { randomKey } from './submit.js'
+import { useLatest } from './useLatest.js'
 
 export interface UseEnqueueOptions {
   /** The job waits: show `message` ("Added to the queue. It starts as soon as there is capacity.") as a toast. */
@@ -45,10 +46,8 @@ export function useEnqueue(options: UseEnqueueOptions = {}): Enqueue {
   const messages = useMessages()
   const [submission, setSubmission] = useState(idle)
   const unanswered = useRef<Record<string, Unanswered>>({}) // by body
-  const latest = useRef({ options, messages })
-  useEffect(() => {
-    latest.current = { options, messages }
-  })
+  const newest = useRef<Unanswered>(undefined)
+  const latest = useLatest({ options, messages })
 
   const enqueue = useCallback(
     (body: EnqueueRequest) => {
@@ -56,22 +55,27 @@ export function useEnqueue(options: UseEnqueueOptions = {}): Enqueue {
       const text = JSON.stringify(body)
       const submit = (submits[text] ??= { key: randomKey() })
 
+      const tell = (now: Submission) => {
+        if (newest.current === submit) setSubmission(now)
+      }
+      newest.current = submit
+      tell({ ...idle, phase: 'submitting' })
+
       const send = async () => {
-        setSubmission({ ...idle, phase: 'submitting' })
         const answer = await client.enqueue(body, { idempotencyKey: submit.key }).catch((error: SluiceError) => error)
         const { options, messages } = latest.current
         submit.underway = undefined
         if (answer instanceof SluiceError) {
           // Without an answer the job may well be kept; after a refusal the next submit is another one.
           if (!answer.transient) delete submits[text]
-          setSubmission({ ...idle, phase: 'failed', error: answer })
+          tell({ ...idle, phase: 'failed', error: answer })
           options.onError?.(answer)
           return undefined
         }
         delete submits[text]
         const { id, waiting } = answer
         const phase = startsNow(answer) ? 'started' : 'queued'
-        setSubmission({ phase, id, waiting })
+        tell({ phase, id, waiting })
         if (phase === 'started') options.onStarted?.(answer)
         else options.onQueued?.(messages.enqueued, answer)
         return answer
@@ -80,5 +84,9 @@ export function useEnqueue(options: UseEnqueueOptions = {}): Enqueue {
     },
     [client],
   )
-  return { ...submission, enqueue, reset: () => setSubmission(idle) }
+  const reset = () => {
+    newest.current = undefined
+    setSubmission(idle)
+  }
+  return { ...submission, enqueue, reset }
 }

@@ -29,4 +29,5 @@ export const upstream = (name: string, breaker: Partial<Breaker> = {}): Upstream
 export const status = (differs: Partial<Status['queue']> = {}, upstreams = [upstream('openai:gpt-5')]): Status => ({
   queue: { queued: 3, running: 2, delayed: 0, failed: 1, done: 40, cancelled: 0, oldest_queued_seconds: 4, ...differs },
   upstreams,
+  now: '2026-11-26T10:00:00Z',
 })

@@ -1,54 +1,50 @@
 import { vi } from 'vitest'
 
-/** The browser's EventSource, in the hands of a test. */
-export class FakeEventSource extends EventTarget {
-  static readonly CONNECTING = 0
-  static readonly OPEN = 1
-  static readonly CLOSED = 2
-  static all: FakeEventSource[] = []
+/** A stream of events that somebody asked for, in the hands of a test. Each method lets everything happen that follows. */
+export class FakeStream {
+  static all: FakeStream[] = []
 
-  readyState = FakeEventSource.CONNECTING
-  onopen: (() => void) | null = null
-  onerror: (() => void) | null = null
+  state: 'connecting' | 'open' | 'closed' = 'connecting'
+  readonly response: Promise<Response>
+  private answer!: (response: Response) => void
+  private readonly body = fakeBody()
 
-  constructor(readonly url: string) {
-    super()
-    FakeEventSource.all.push(this)
+  constructor(readonly url: string, readonly signal: Recorded['signal']) {
+    this.response = new Promise((resolve) => (this.answer = resolve))
+    signal?.addEventListener('abort', () => (this.state = 'closed'))
+    FakeStream.all.push(this)
   }
-  close() {
-    this.readyState = FakeEventSource.CLOSED
-  }
+  /** Answers, and lives: heartbeats come. */
   open() {
-    this.readyState = FakeEventSource.OPEN
-    this.onopen?.()
+    this.state = 'open'
+    this.answer(this.body.response(this))
+    const beat = setInterval(this.body.beat, 15_000)
+    this.signal?.addEventListener('abort', () => clearInterval(beat))
+    return pass(0)
   }
   /** Opens if it has to, and tells. */
-  tell(data: unknown, name = 'state', lastEventId = '1') {
-    if (this.readyState === FakeEventSource.CONNECTING) this.open()
-    if (this.readyState === FakeEventSource.OPEN)
-      this.dispatchEvent(new MessageEvent(name, { data: JSON.stringify(data), lastEventId }))
+  async tell(data: unknown, id?: string) {
+    if (this.state === 'connecting') await this.open()
+    if (this.state === 'open') this.body.tell(data, id)
+    await pass(0)
   }
-  /** A break, which the browser mends by itself. */
   break() {
-    this.readyState = FakeEventSource.CONNECTING
-    this.onerror?.()
+    this.body.end()
+    return pass(0)
   }
-  /** The server refuses, or has ended the stream for good with 204. */
+  /** The server refuses, or has ended the stream for good. */
   refuse() {
-    this.readyState = FakeEventSource.CLOSED
-    this.onerror?.()
+    this.answer(new Response(null, { status: 204 }))
+    return pass(0)
   }
 }
 
-export const streams = () => FakeEventSource.all
-export const openStreams = () => streams().filter(({ readyState }) => readyState !== FakeEventSource.CLOSED)
+export const streams = () => FakeStream.all
+export const openStreams = () => streams().filter(({ state }) => state !== 'closed')
 export const latestStream = () => streams().at(-1)!
 
-/** Installs the fake EventSource. Call it in a `beforeEach`. */
-export function fakeEventSource() {
-  FakeEventSource.all = []
-  vi.stubGlobal('EventSource', FakeEventSource)
-}
+/** For a `beforeEach`. */
+export const forgetStreams = () => void (FakeStream.all = [])
 
 export interface Recorded {
   method: string
@@ -60,11 +56,14 @@ export interface Recorded {
 
 type Handler = (request: Recorded) => Response | Promise<Response>
 
+const openFakeStream = ({ path, signal }: Recorded): Handler | undefined =>
+  path.endsWith('/events') ? () => new FakeStream(path, signal).response : undefined
+
 export const json = (body: unknown, status = 200) => new Response(JSON.stringify(body), { status })
 export const problem = (status: number, detail: string, headers: Record<string, string> = {}) =>
   new Response(JSON.stringify({ type: 'urn:x', title: 'No', status, detail, request_id: 'r' }), { status, headers })
 
-/** A server whose answers a test sets. What has no answer cannot be reached. */
+/** A server whose answers a test sets. What has no answer cannot be reached, but streams: they are FakeStreams. */
 export function fakeServer() {
   const requests: Recorded[] = []
   const handlers = new Map<string, Handler>()
@@ -83,8 +82,9 @@ export function fakeServer() {
         method, path: String(input), headers: new Headers(init.headers), signal,
         body: typeof body === 'string' ? JSON.parse(body) : undefined,
       }
-      requests.push(request)
-      const handler = handlers.get(`${method} ${request.path}`)
+      const given = handlers.get(`${method} ${request.path}`)
+      const handler = given ?? openFakeStream(request)
+      if (given || !handler) requests.push(request)
       if (!handler) throw new TypeError('Failed to fetch')
       return Promise.race([
         handler(request),
@@ -110,6 +110,7 @@ export function fakeBody() {
       return new Response(stream, { headers: { 'Content-Type': 'text/event-stream' } })
     },
     tell: (data: unknown, id = '1') => write.enqueue(new TextEncoder().encode(`id: ${id}\nevent: state\ndata: ${JSON.stringify(data)}\n\n`)),
+    beat: () => write.enqueue(new TextEncoder().encode(':\n\n')),
     end: () => write.close(),
     wasAborted: () => aborted,
   }

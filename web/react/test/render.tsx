@@ -17,7 +17,7 @@ export function renderWithSluice(ui: ReactNode, messages?: Partial<Messages>) {
 }
 
 export const wait = (ms = 0) => act(() => pass(ms))
-export const tell = (data: unknown, name?: string) => act(async () => latestStream().tell(data, name))
+export const tell = (data: unknown) => act(() => latestStream().tell(data))
 
 /** What axe finds wrong. Colours it cannot see here; the stylesheet's test looks at those. It needs real timers. */
 export async function violations(container: Element): Promise<string[]> {
