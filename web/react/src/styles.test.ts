@@ -4,10 +4,9 @@ import { expect, it } from 'vitest'
 
 const styles = readFileSync('src/styles.css', 'utf8')
 
-/** The themes: each block that sets the surface. */
-const themes = [...styles.matchAll(/{([^{}]*--_surface:[^{}]*)}/g)].map(([, block]) =>
-  Object.fromEntries([...block!.matchAll(/--_(\w+): var\(--sluice-\w+, (#\w{6})\)/g)].map(([, name, colour]) => [name, colour!])),
-)
+const colours = [...styles.matchAll(/--_(\w+): var\(--sluice-\w+, light-dark\((#\w{6}), (#\w{6})\)\)/g)]
+const theme = (place: 2 | 3): Record<string, string> => Object.fromEntries(colours.map((found) => [found[1], found[place]!]))
+const themes = [theme(2), theme(3)]
 
 /** Contrast by WCAG 2. */
 function contrast(one: string, other: string): number {
@@ -22,10 +21,15 @@ function contrast(one: string, other: string): number {
   return (light + 0.05) / (dark + 0.05)
 }
 
-it('has a light theme, and the same dark theme by the system and by a class', () => {
-  expect(themes).toHaveLength(3)
-  expect(themes[1]).toEqual(themes[2])
+it('has a light theme and a dark one: by the system, unless a class around decides', () => {
+  expect(colours).toHaveLength(8)
   expect(themes[0]).not.toEqual(themes[1])
+  const schemes = [...styles.matchAll(/^(\.sluice[^{}\n]*) {[^{}]*color-scheme: ([\w ]+);/gm)].map(([, who, scheme]) => [who!.trim(), scheme])
+  expect(schemes).toEqual([
+    ['.sluice', 'light dark'],
+    [".sluice:is(.light, .light *, [data-theme='light'] *)", 'light'],
+    [".sluice:is(.dark, .dark *, [data-theme='dark'] *)", 'dark'],
+  ])
 })
 
 it.each(['text', 'muted', 'green', 'orange', 'red', 'accent'])('has enough contrast: %s', (name) => {
