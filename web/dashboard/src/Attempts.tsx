@@ -1,6 +1,6 @@
 import { useEffect, useState } from 'react'
 import { useSluiceClient, type Job } from '@sluice/react'
-import { exactSpan, span } from './words.js'
+import { clock, exactSpan, span } from './words.js'
 
 const lookAgain = 2000 // ms, while a try is under way
 
@@ -46,7 +46,7 @@ export function facts({ status, started_at, finished_at, retry_after_ms, charged
     finished_at && `took ${exactSpan(Date.parse(finished_at) - Date.parse(started_at))}`,
     retry_after_ms && `retry after ${span(retry_after_ms / 1000)}`,
     outcome && outcome !== 'ok' && !charged && 'not counted',
-    `at ${new Date(started_at).toLocaleTimeString('en-GB')}`,
+    `at ${clock(started_at)}`,
   ].filter(Boolean).join(' · ')
 }
 

@@ -1,5 +1,5 @@
 import { useEffect, useState, type FormEvent } from 'react'
-import { useEnqueue, useSluiceClient, type Enqueue, type State } from '@sluice/react'
+import { useEnqueue, useSluiceClient, type Enqueue, type SluiceError, type State } from '@sluice/react'
 import { readDraft } from './draft.js'
 import { Link } from './Link.js'
 
@@ -64,7 +64,10 @@ function useTypes() {
   const [types, setTypes] = useState<Awaited<ReturnType<typeof read>>['types']>([])
   useEffect(() => {
     let timer: ReturnType<typeof setTimeout> | undefined
-    const ask = () => read().then((answer) => setTypes(answer.types), () => (timer = setTimeout(ask, lookAgain)))
+    const askLater = ({ transient }: SluiceError) => {
+      if (transient) timer = setTimeout(ask, lookAgain)
+    }
+    const ask = () => read().then((answer) => setTypes(answer.types), askLater)
     void ask()
     return () => clearTimeout(timer)
   }, [client])

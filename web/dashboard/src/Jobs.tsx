@@ -1,8 +1,8 @@
-import { useEffect, useMemo, useState } from 'react'
+import { useMemo, useState } from 'react'
 import { useSluiceClient, useWatch, type JobSummary, type Snapshot, type State, type Watch } from '@sluice/react'
 import { Link } from './Link.js'
 import type { Place } from './place.js'
-import { useNow } from './useNow.js'
+import { useServerNow } from './useNow.js'
 import { shortId, span, stateSigns, stateWords } from './words.js'
 
 const tabs: (State | null)[] = [null, 'queued', 'running', 'delayed', 'failed', 'done', 'cancelled']
@@ -11,10 +11,11 @@ const pageSize = 25
 /** The latest jobs, and why each waits. */
 export function Jobs({ place }: { place: Place }) {
   const [paused, setPaused] = useState(false)
-  const [cursors, setCursors] = useState<string[]>([]) // of the pages down to this one
-  useEffect(() => setCursors([]), [place.state])
+  const [page, setPage] = useState({ of: place.state, cursors: [] as string[] }) // cursors of the pages down to this one
+  const cursors = page.of === place.state ? page.cursors : []
+  const turn = (cursors: string[]) => setPage({ of: place.state, cursors })
   const { data, error } = useJobs(place.state, cursors.at(-1), paused)
-  const now = useNow(!paused)
+  const now = useServerNow(!paused)
   const next = data?.next_cursor
 
   return (
@@ -33,8 +34,8 @@ export function Jobs({ place }: { place: Place }) {
       {error && !error.transient && <p role="alert">{error.message}</p>}
       <Table jobs={data?.jobs} place={place} more={!!next} now={now} />
       <p className="pages">
-        <button disabled={!cursors.length} onClick={() => setCursors(cursors.slice(0, -1))}>Newer</button>
-        <button disabled={!next} onClick={() => next && setCursors([...cursors, next])}>Older</button>
+        <button disabled={!cursors.length} onClick={() => turn(cursors.slice(0, -1))}>Newer</button>
+        <button disabled={!next} onClick={() => next && turn([...cursors, next])}>Older</button>
       </p>
     </section>
   )

@@ -8,6 +8,7 @@ const id = '0199f0c1-7f5d-7c55-8f6e-3f1d6f0a2b11'
 const upstream = 'openai:gpt-5'
 
 const status: Status = {
+  now: new Date().toISOString(),
   queue: { queued: 12, running: 2, delayed: 1, failed: 0, done: 40, cancelled: 0, oldest_queued_seconds: 4 },
   upstreams: [{
     name: upstream, in_flight: 2,
@@ -64,7 +65,46 @@ it('shows the queue, why an upstream is shut, and why each job waits', async () 
   expect([meter.getAttribute('aria-valuenow'), meter.getAttribute('aria-valuemax')]).toEqual(['60', '240'])
   const row = await within(await region('Jobs')).findByRole('row', { name: /6f0a2b11/ })
   expect(row.textContent).toContain('The account is out of credit.')
-  expect(document.title).toBe(`Sluice - ${upstream} open`)
+  expect(document.title).toBe(`Sluice - ${upstream}: breaker open`)
+})
+
+it('counts by the clock of the server, whatever this machine\'s says', async () => {
+  const at = (seconds: number) => new Date(Date.now() - 7_200_000 + seconds * 1000).toISOString() // two hours behind
+  const shut = { ...status.upstreams[0]!, breaker: { ...status.upstreams[0]!.breaker, retry_at: at(12) } }
+  answers['/api/ai/status'] = { ...status, now: at(0), upstreams: [shut] }
+  answers['/api/ai/jobs'] = { jobs: [{ ...job, created_at: at(-30) }], next_cursor: null }
+  render(<App />)
+  await waitFor(async () => expect((await screen.findByRole('article', { name: upstream })).textContent).toMatch(/probe in 1[0-2] s/))
+  expect((await screen.findByRole('row', { name: /6f0a2b11/ })).textContent).toMatch(/3\d s$/)
+})
+
+it('a breaker that is closed says what that means', async () => {
+  const breaker = { ...status.upstreams[0]!.breaker, state: 'closed' as const, reason: null, retry_at: null }
+  answers['/api/ai/status'] = { ...status, upstreams: [{ ...status.upstreams[0]!, breaker }] }
+  render(<App />)
+  expect((await screen.findByRole('article', { name: upstream })).textContent).toContain('calls go through')
+})
+
+it('each tab of the list begins with its first page', async () => {
+  answers['/api/ai/jobs'] = { jobs: [job], next_cursor: 'older' }
+  render(<App />)
+  await screen.findByRole('link', { name: '6f0a2b11' })
+  fireEvent.click(screen.getByRole('button', { name: 'Older' }))
+  await waitFor(() => expect(calls.some(({ url }) => url.includes('cursor=older'))).toBe(true))
+  fireEvent.click(screen.getByRole('link', { name: 'Failed' }))
+  await waitFor(() => expect(calls.some(({ url }) => url.includes('state=failed'))).toBe(true))
+  expect(calls.filter(({ url }) => /state=failed.*cursor|cursor.*state=failed/.test(url))).toEqual([])
+})
+
+it('works where the browser keeps nothing', async () => {
+  vi.spyOn(window, 'sessionStorage', 'get').mockImplementation(() => {
+    throw new DOMException('denied', 'SecurityError')
+  })
+  answers['/page.json'] = { auth: true, simulator: null }
+  render(<App />)
+  fireEvent.change(await screen.findByLabelText('API key'), { target: { value: 'sluice_x' } })
+  fireEvent.click(screen.getByRole('button', { name: 'Sign in' }))
+  await region('Queue')
 })
 
 it('opens one job by its link, with its tries, and closes it', async () => {
@@ -72,7 +112,7 @@ it('opens one job by its link, with its tries, and closes it', async () => {
   fireEvent.click(await screen.findByRole('link', { name: '6f0a2b11' }))
   expect(location.search).toBe(`?job=${id}`)
   const panel = await region('Job')
-  await waitFor(() => expect(panel.textContent).toMatch(/rate limited.*status 429 · took 1.0 s · retry after 2 s · not counted/))
+  await waitFor(() => expect(panel.textContent).toMatch(/rate limited.*status 429 · took 1.0 s · retry after 2 s · not counted · at 10:00:00 UTC/))
   expect(within(panel).getByRole('button', { name: 'Cancel' })).toBeTruthy()
   expect(within(panel).queryByRole('button', { name: 'Retry' })).toBeNull()
   fireEvent.click(within(panel).getByRole('button', { name: 'Close' }))

@@ -15,7 +15,7 @@ export function Queue({ queue }: { queue: QueueCounts | undefined }) {
               <b>{count(queue[state])}</b> {state}
             </li>
           ))}
-          <li className="oldest">{queue.queued ? <>oldest waits for <b>{span(queue.oldest_queued_seconds)}</b></> : 'nobody waits'}</li>
+          <li className="oldest">{queue.queued ? <>oldest waits for <b>{span(queue.oldest_queued_seconds)}</b></> : 'nothing waits'}</li>
         </ul>
       ) : (
         <p className="muted">Loading…</p>

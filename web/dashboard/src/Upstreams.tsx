@@ -1,7 +1,7 @@
 import { useState } from 'react'
 import { useSluiceClient, type SluiceError, type Upstream } from '@sluice/react'
 import { Quota } from './Quota.js'
-import { useNow } from './useNow.js'
+import { useServerNow } from './useNow.js'
 import { probeWords, reasonWords } from './words.js'
 
 /** Every provider and model: whether calls go there, and how much of its limits is left. */
@@ -21,14 +21,14 @@ export function Upstreams({ upstreams, known }: { upstreams: Upstream[]; known: 
 
 function Tile({ upstream }: { upstream: Upstream }) {
   const { name, breaker, quota, in_flight } = upstream
-  const now = useNow(breaker.state === 'open')
+  const now = useServerNow(breaker.state === 'open')
   const probe = probeWords(breaker, now)
   return (
     <article className="card tile" aria-label={name} data-breaker={breaker.state}>
       <h3>{name}</h3>
       <p className="breaker">
         <b className="badge" data-breaker={breaker.state}>{breaker.state}</b>
-        {breaker.reason && <span>{reasonWords(breaker)}</span>}
+        <span>{reasonWords(breaker)}</span>
         {probe && <span className="probe">{probe}</span>}
       </p>
       <Quota name="requests" dimension={quota.requests} />

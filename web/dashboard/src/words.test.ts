@@ -23,16 +23,17 @@ it('counts down to the probe of an open breaker', () => {
   expect(probeWords(breaker({ state: 'half-open' }), now)).toBe('one call is trying it right now')
 })
 
-it('says why a breaker is open, in words or in what it does not know', () => {
+it('says why a breaker is open, in words or in what it does not know, and what closed means', () => {
   expect(reasonWords(breaker({ reason: 'account' }))).toContain('out of credit')
   expect(reasonWords(breaker({ reason: 'weather' as never }))).toBe('weather')
-  expect(reasonWords(breaker({}))).toBe('')
+  expect(reasonWords(breaker({}))).toBe('calls go through')
+  expect(reasonWords(breaker({ state: 'half-open' }))).toBe('')
 })
 
 it('puts the worst that there is to know behind the name', () => {
   expect(title(undefined, [])).toBe('Sluice')
   expect(title(queue(3), [upstream('a', {})])).toBe('Sluice - 3 failed')
-  expect(title(queue(3), [upstream('a', { state: 'half-open' }), upstream('b', { state: 'open' })])).toBe('Sluice - b open')
+  expect(title(queue(3), [upstream('a', { state: 'half-open' }), upstream('b', { state: 'open' })])).toBe('Sluice - b: breaker open')
 })
 
 it('tells jobs of the same minute apart', () => {

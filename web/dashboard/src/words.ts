@@ -12,6 +12,9 @@ export function span(seconds: number): string {
 /** A length of time to the tenth of a second while that matters. */
 export const exactSpan = (ms: number): string => (ms < 10_000 ? `${(Math.max(0, ms) / 1000).toFixed(1)} s` : span(ms / 1000))
 
+/** The time of day as the server's sentences tell it. */
+export const clock = (time: string): string => `${new Date(time).toISOString().slice(11, 19)} UTC`
+
 /** The end of an id: ids begin with the time, so that those of one minute begin alike. */
 export const shortId = (id: string): string => id.slice(-8)
 
@@ -37,8 +40,9 @@ const reasons: Record<string, string> = {
   operator: 'paused by an operator',
 }
 
-/** Why a breaker is not closed. */
-export const reasonWords = ({ reason }: Breaker): string => (reason ? (reasons[reason] ?? reason) : '')
+/** Why a breaker is not closed, or what it means that it is. */
+export const reasonWords = ({ state, reason }: Breaker): string =>
+  reason ? (reasons[reason] ?? reason) : state === 'closed' ? 'calls go through' : ''
 
 /** What an open breaker waits for, by this machine's clock. Empty where nothing has a time. */
 export function probeWords(breaker: Breaker, now: number): string {
@@ -51,6 +55,6 @@ export function probeWords(breaker: Breaker, now: number): string {
 /** The page's title: the worst that there is to know comes behind its name. */
 export function title(queue: QueueCounts | undefined, upstreams: Upstream[]): string {
   const worst = upstreams.find(({ breaker }) => breaker.state === 'open') ?? upstreams.find(({ breaker }) => breaker.state !== 'closed')
-  if (worst) return `Sluice - ${worst.name} ${worst.breaker.state}`
+  if (worst) return `Sluice - ${worst.name}: breaker ${worst.breaker.state}`
   return queue?.failed ? `Sluice - ${count(queue.failed)} failed` : 'Sluice'
 }
