@@ -37,6 +37,8 @@ test.describe('on a bad day', () => {
       await page.screenshot({ path: picture, fullPage: true })
       expect((await stat(picture)).size).toBeGreaterThan(10_000)
       await expectGood(page, name)
+      const why = await dashboard.rows().first().getByRole('cell').nth(2).boundingBox()
+      expect.soft(why!.width, `room for why a job waits, ${name}`).toBeGreaterThan(200)
     }
   })
 })

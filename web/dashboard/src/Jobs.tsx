@@ -98,7 +98,7 @@ function Row({ job, place, now }: { job: JobSummary; place: Place; now: number }
         <span className="kind">{job.type}</span>
       </td>
       <td><StateBadge state={job.state} /></td>
-      <td className="why">{whyWords(job)}</td>
+      <td><div className="why">{whyWords(job)}</div></td>
       <td className="number">{span((now - Date.parse(job.created_at)) / 1000)}</td>
     </tr>
   )

@@ -2,7 +2,7 @@ import { useState } from 'react'
 import { useSluiceClient, type SluiceError, type Upstream } from '@sluice/react'
 import { Quota } from './Quota.js'
 import { useServerNow } from './useNow.js'
-import { probeWords, reasonWords } from './words.js'
+import { count, probeWords, reasonWords } from './words.js'
 
 /** Every provider and model: whether calls go there, and how much of its limits is left. */
 export function Upstreams({ upstreams, known }: { upstreams: Upstream[]; known: boolean }) {
@@ -34,7 +34,7 @@ function Tile({ upstream }: { upstream: Upstream }) {
       <Quota name="requests" dimension={quota.requests} />
       <Quota name="tokens" dimension={quota.tokens} />
       <p className="foot">
-        <span>{in_flight} in flight</span>
+        <span>{count(in_flight)} in flight</span>
         <Operate upstream={upstream} />
       </p>
     </article>
