@@ -43,7 +43,8 @@ page:
 
 .PHONY: browser
 browser: ## The page in a real Chromium against the real binaries, in a minute and a half; ONLY=cancel takes some of its tests
-	SLUICE_TEST_BROWSER='$(or $(ONLY),.)' go test -v -count=1 -run '^TestBrowser$$' ./e2e
+	go vet -tags browser ./e2e
+	SLUICE_TEST_BROWSER='$(ONLY)' go test -tags browser -v -count=1 -run '^TestBrowser$$' ./e2e
 
 .PHONY: screenshots
 screenshots: ## The page on a bad day, light and dark, wide and on a phone; writes docs/screenshots

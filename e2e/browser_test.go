@@ -1,6 +1,9 @@
+//go:build browser
+
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -23,13 +25,11 @@ const (
 	suitePatience = 15 * time.Second // for the suite to end by itself and close its browsers
 )
 
-// TestBrowser runs those tests of web/browser whose titles match SLUICE_TEST_BROWSER: the page in a real Chromium. Each
-// of them asks this one for a stage.
+// TestBrowser runs those tests of web/browser whose titles match SLUICE_TEST_BROWSER, or all: the page in a real Chromium.
+// Each of them asks this one for a stage. It has a tag of its own, which `make browser` gives, and make test with it: a
+// browser amid all other tests would have too little of two cores.
 func TestBrowser(t *testing.T) {
-	wanted := os.Getenv("SLUICE_TEST_BROWSER")
-	if wanted == "" {
-		t.Skip("make browser runs this: a browser amid all other tests would have too little of two cores")
-	}
+	wanted := cmp.Or(os.Getenv("SLUICE_TEST_BROWSER"), ".")
 	npm := need(t, "npm", "for the page's tests")
 	need(t, "node", "for the page's tests")
 	browser := chromium(t)
@@ -169,8 +169,8 @@ func (s *stage) strike() {
 // createKey makes a key as an operator does.
 func (s *stage) createKey() string {
 	s.t.Helper()
-	cmd := exec.Command(filepath.Join(bin, "api"), "key", "create", "-name", "browser", "-scopes", "enqueue,read,operate,admin")
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "DATABASE_URL=" + s.url}
+	cmd := program("api", "key", "create", "-name", "browser", "-scopes", "enqueue,read,operate,admin")
+	cmd.Env = append(cmd.Env, "DATABASE_URL="+s.url)
 	cmd.Stderr = s.t.Output()
 	out, err := cmd.Output()
 	if err != nil {

@@ -131,10 +131,17 @@ type process struct {
 	err  error
 }
 
+// program is one of the binaries under test, with nothing of our own settings.
+func program(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(filepath.Join(bin, name), args...)
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}
+	return cmd
+}
+
 func (s *system) run(name string, env ...string) *process {
 	s.t.Helper()
-	cmd := exec.Command(filepath.Join(bin, name))
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME")}, env...)
+	cmd := program(name)
+	cmd.Env = append(cmd.Env, env...)
 	out := io.MultiWriter(s.t.Output(), &s.said)
 	cmd.Stdout, cmd.Stderr = out, out
 	if err := cmd.Start(); err != nil {
