@@ -31,10 +31,9 @@ export const createOpenStream = (send: Send): OpenStream => async ({ path, lastE
     const parse = createEventParser(on.event)
     const text = new TextDecoder()
     const reader = body.getReader()
-    while (!life.signal.aborted) {
-      // An abort does not end every read: in Node, one was seen to wait for ever after the server had ended the stream.
-      const chunk = await Promise.race([reader.read(), life.over])
-      if (!chunk || chunk.done) break
+    // An abort does not end every read: in Node, one was seen to wait for ever after the server had ended the stream.
+    void life.over.then(() => reader.cancel()).catch(() => {})
+    for (let chunk = await reader.read(); !chunk.done; chunk = await reader.read()) {
       life.within(stallAfter)
       parse(text.decode(chunk.value, { stream: true }))
     }
