@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 
+	"github.com/sluicedev/sluice/pkg/jobtype"
 	"github.com/sluicedev/sluice/pkg/pg"
 )
 
@@ -235,34 +235,17 @@ func TestClaimReadsNoOtherLine(t *testing.T) {
 	f.exec(`insert into jobs (type, state, priority, payload, max_attempts, upstream, finished_at)
 		select 'chat', 'cancelled', 1, '{}', 3, $1, now() from generate_series(1, 20000)`, small)
 	f.chats(1000)
-	placed := regexp.MustCompile(`LockRows\n +-> +Index Scan using ready_pkey on ready\n +Index Cond: \(\(line = .*\) AND \(priority = .*\) AND \(seq >= `)
-	conn := f.acquire()
+	placed := regexp.MustCompile(`LockRows.*\n +-> +Index Scan using ready_pkey on ready.*\n +Index Cond: \(\(line = .*\) AND \(priority = .*\) AND \(seq >= `)
+	args := []any{uuid.New(), "w", gpt5, []string{"chat", "paced"}, []time.Duration{time.Minute, time.Minute}, 15 * time.Second, 10, gpt5, 0, nil, nil, make([]int64, jobtype.MaxPriority)}
 	for _, analyzed := range []bool{false, true} {
 		if analyzed {
 			f.exec(`analyze`)
 		}
-		for _, mode := range []string{"force_generic_plan", "force_custom_plan"} {
-			for _, sql := range []string{`set plan_cache_mode = ` + mode, `prepare c as ` + claimSQL} {
-				if _, err := conn.Exec(t.Context(), sql); err != nil {
-					t.Fatal(err)
-				}
-			}
-			rows, err := conn.Query(t.Context(), `explain (costs off) execute c (gen_random_uuid(), 'w', '`+gpt5+`', '{chat,paced}',
-				'{1 minute,1 minute}', '15 s', 10, '`+gpt5+`', 0, null, null, '{0,0,0,0,0,0,0,0,0,0}')`, pgx.QueryExecModeSimpleProtocol)
-			if err != nil {
-				t.Fatal(err)
-			}
-			plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := conn.Exec(t.Context(), `deallocate c`); err != nil {
-				t.Fatal(err)
-			}
-			text := strings.Join(plan, "\n")
-			if !placed.MatchString(text) || !strings.Contains(text, "Tid Scan on ready") ||
-				strings.Contains(text, "Seq Scan on ready") || strings.Contains(text, "Seq Scan on jobs") {
-				t.Errorf("analyzed %v, %s:\n%s", analyzed, mode, text)
+		for _, generic := range []bool{true, false} {
+			plan := f.explain(generic, once, claimSQL, args)
+			if !placed.MatchString(plan) || !strings.Contains(plan, "Tid Scan on ready") ||
+				strings.Contains(plan, "Seq Scan on ready") || strings.Contains(plan, "Seq Scan on jobs") {
+				t.Errorf("analyzed %v, generic %v:\n%s", analyzed, generic, plan)
 			}
 		}
 	}
@@ -275,26 +258,17 @@ func TestPagesBeginWhereTheLastOneEnded(t *testing.T) {
 	f.exec(`insert into jobs (type, state, priority, payload, max_attempts, finished_at)
 		select 'chat', 'cancelled', 1, '{}', 3, now() from generate_series(1, 20000)`)
 	f.exec(`analyze jobs`)
-	conn := f.acquire()
 	for name, c := range map[string]struct {
-		sql, args string
-		cond      *regexp.Regexp
+		sql  string
+		args int
+		cond *regexp.Regexp
 	}{
-		"list":   {fmt.Sprintf(listSQL, everyJob), `'default', '', '', gen_random_uuid(), gen_random_uuid(), 50, 50`, regexp.MustCompile(`Index Cond: .*id < \$4`)},
-		"repair": {repairSQL, `1000, gen_random_uuid()`, regexp.MustCompile(`Index Cond: .*id > \$2`)},
+		"list":   {fmt.Sprintf(listSQL, everyJob), 7, regexp.MustCompile(`Index Cond: .*id < \$4`)},
+		"repair": {repairSQL, 2, regexp.MustCompile(`Index Cond: .*id > \$2`)},
 	} {
-		for _, sql := range []string{`set plan_cache_mode = force_generic_plan`, `prepare ` + name + ` as ` + c.sql} {
-			if _, err := conn.Exec(t.Context(), sql); err != nil {
-				t.Fatal(err)
-			}
-		}
-		rows, err := conn.Query(t.Context(), `explain (costs off) execute `+name+`(`+c.args+`)`, pgx.QueryExecModeSimpleProtocol)
-		if err != nil {
-			t.Fatal(err)
-		}
-		plan, err := pgx.CollectRows(rows, pgx.RowTo[string])
-		if text := strings.Join(plan, "\n"); err != nil || !c.cond.MatchString(text) || strings.Contains(text, "Seq Scan on jobs") {
-			t.Errorf("%s: %v\n%s", name, err, text)
+		plan := f.explain(true, "", c.sql, make([]any, c.args))
+		if !c.cond.MatchString(plan) || strings.Contains(plan, "Seq Scan on jobs") {
+			t.Errorf("%s:\n%s", name, plan)
 		}
 	}
 }

@@ -49,7 +49,7 @@ func (f fixture) explain(generic bool, told, sql string, args []any) string {
 	defer func() { _ = tx.Rollback(context.Background()) }()
 	if generic {
 		defer func() { _, _ = tx.Exec(context.Background(), `deallocate statement`) }() // a rollback does not
-		told += `; set local plan_cache_mode = force_generic_plan; prepare statement as ` + sql
+		told += `;set local plan_cache_mode = force_generic_plan; prepare statement as ` + sql
 		sql = `execute statement (` + strings.Join(slices.Repeat([]string{"null"}, len(args)), ",") + `)`
 		args = nil
 	}
