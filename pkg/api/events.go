@@ -206,10 +206,6 @@ func (s *Server) openOutlet(c echo.Context, name string, seen *string) (*outlet,
 	if seen != nil {
 		out.told = *seen
 	}
-	// The time for a request's body is over for long before a stream is.
-	if err := out.http.SetReadDeadline(time.Time{}); err != nil {
-		return nil, fmt.Errorf("open a stream: %w", err)
-	}
 	h := c.Response().Header()
 	h.Set(echo.HeaderContentType, eventStreamType)
 	h.Set(echo.HeaderCacheControl, "no-cache")

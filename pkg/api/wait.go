@@ -78,10 +78,6 @@ func (s *Server) answerWithin(c echo.Context, jobType string, made queue.Enqueue
 	if body, ok := c.Request().Body.(*boundBody); ok {
 		body.release()
 	}
-	connection := http.NewResponseController(c.Response())
-	if err := connection.SetReadDeadline(time.Time{}); err != nil { // the client still listens, even if it sent its body long ago
-		return err
-	}
 	seen := s.await(present(c), s.tenant(c), made, wait)
 	if err := present(c).Err(); err != nil {
 		return err
@@ -90,7 +86,7 @@ func (s *Server) answerWithin(c echo.Context, jobType string, made queue.Enqueue
 	ctx, cancel := context.WithTimeout(present(c), s.limits.request)
 	defer cancel()
 	c.SetRequest(c.Request().WithContext(ctx))
-	if err := connection.SetWriteDeadline(time.Now().Add(s.limits.request + s.ofStreams.write)); err != nil {
+	if err := http.NewResponseController(c.Response()).SetWriteDeadline(time.Now().Add(s.limits.request + s.ofStreams.write)); err != nil {
 		return err
 	}
 	if made.State.Ended() || seen != nil && seen.State.Ended() {
