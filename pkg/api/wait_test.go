@@ -34,9 +34,9 @@ func TestPreferredWait(t *testing.T) {
 // A job that ends in time is the answer, as GET gives it, even after the time that a request's work has.
 func TestEnqueueWaitsForTheJob(t *testing.T) {
 	t.Parallel()
-	s := openWith(t, pgtest.New(t), func(s *Server) { s.limits.request = 300 * time.Millisecond })
+	s := openWith(t, pgtest.New(t), func(s *Server) { s.limits.request = 2 * time.Second })
 	limits := ofConnections
-	limits.read, limits.write = 400*time.Millisecond, 500*time.Millisecond
+	limits.read, limits.write = 2*time.Second, 2*time.Second
 	s.works()
 	at := *s
 	at.url = "http://" + s.limited(limits)
@@ -48,7 +48,7 @@ func TestEnqueueWaitsForTheJob(t *testing.T) {
 	if held := s.server.bodies.held.Load(); held != 0 {
 		t.Errorf("%d bytes are held while it waits", held)
 	}
-	time.Sleep(time.Second) // longer than all limits above
+	time.Sleep(2500 * time.Millisecond) // longer than all limits above
 	job := s.claim()
 	s.done(job)
 	a := <-answers
