@@ -41,7 +41,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	context.AfterFunc(ctx, stop) // a second signal ends the process at once
-	if err := run(ctx, os.Args[1:], os.Environ(), os.Stderr); err != nil {
+	if err := run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "worker:", err)
 		os.Exit(1)
 	}
@@ -55,15 +55,15 @@ func thrifty() {
 	}
 }
 
-func run(ctx context.Context, args, environ []string, out io.Writer) error {
+func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) error {
 	if len(args) > 0 {
-		return help(args, out)
+		return help(args, stdout)
 	}
 	cfg, err := config.Worker(config.Environ(environ))
 	if err != nil {
 		return err
 	}
-	log := telemetry.Logger(out, cfg.LogLevel)
+	log := telemetry.Logger(stderr, cfg.LogLevel)
 	thrifty()
 
 	db, err := pg.Open(ctx, cfg.DatabaseURL.Reveal(), pg.Options{MaxConns: mainConns, AppName: "sluice-worker"})
