@@ -177,3 +177,13 @@ func TestProviderNamesWhatIsNotClosed(t *testing.T) {
 		}
 	}
 }
+
+func TestHelp(t *testing.T) {
+	t.Parallel()
+	for _, verb := range []string{"help", "-h", "--help"} {
+		var out strings.Builder
+		if err := run(t.Context(), []string{verb}, os.Getenv, &out); err != nil || !strings.Contains(out.String(), "demo smoke") {
+			t.Errorf("%s: %v, %q", verb, err, out.String())
+		}
+	}
+}

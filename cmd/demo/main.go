@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"strings"
 	"syscall"
 )
 
@@ -31,14 +32,24 @@ func main() {
 	}
 }
 
+const usage = `usage: demo         the whole of Sluice on this machine, until Ctrl-C
+       demo smoke   PostgreSQL and the API alone: enqueues one job, shows the queue, and ends
+
+DATABASE_URL, OPENAI_API_KEY and PORT, where they are set, take the place of the private database (not of smoke's), the
+simulated provider and port 3000.
+`
+
 func run(ctx context.Context, args []string, env func(string) string, out io.Writer) error {
-	switch {
-	case len(args) == 0:
+	switch strings.Join(args, " ") {
+	case "":
 		return demo(ctx, env, out)
-	case len(args) == 1 && args[0] == "smoke":
+	case "smoke":
 		return smoke(ctx, env, out)
+	case "help", "-h", "-help", "--help":
+		_, err := io.WriteString(out, usage)
+		return err
 	default:
-		return fmt.Errorf("unexpected arguments %q: it takes none, or smoke", args)
+		return fmt.Errorf("unexpected arguments %q: it takes none, smoke, or help", args)
 	}
 }
 
