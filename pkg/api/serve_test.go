@@ -218,6 +218,9 @@ func TestAdmin(t *testing.T) {
 		if resp.StatusCode != want {
 			t.Errorf("%s: status %d, want %d", path, resp.StatusCode, want)
 		}
+		if got := resp.Header.Get("Content-Type"); want == 404 && got != problemType {
+			t.Errorf("%s: %s, and no problem", path, got)
+		}
 	}
 	if a := s.do("GET", "/debug/pprof/", ""); a.StatusCode != http.StatusNotFound {
 		t.Errorf("pprof is on the public port: %d", a.StatusCode)

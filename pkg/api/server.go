@@ -144,6 +144,7 @@ func (s *Server) Handler() http.Handler { return headAsGet(s.echo) }
 // AdminHandler answers what is for the operator alone: the probes, /metrics and pprof.
 func (s *Server) AdminHandler() http.Handler {
 	mux := http.NewServeMux()
+	mux.HandleFunc("/", s.nothing)
 	for _, path := range []string{"/livez", "/readyz", "/metrics"} {
 		mux.Handle(path, withoutKey(s.Handler()))
 	}
@@ -153,6 +154,12 @@ func (s *Server) AdminHandler() http.Handler {
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	return mux
+}
+
+// nothing answers a path of the admin port that is not there as the public port answers its own.
+func (s *Server) nothing(w http.ResponseWriter, r *http.Request) {
+	c := s.echo.NewContext(r, w)
+	s.answerError(identify(harden(func(echo.Context) error { return echo.ErrNotFound }))(c), c)
 }
 
 // headAsGet answers HEAD wherever GET is answered; net/http leaves the body out.
