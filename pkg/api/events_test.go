@@ -16,7 +16,7 @@ import (
 // works registers a worker, who has to claim by hand.
 func (s *site) works() {
 	s.t.Helper()
-	must(s.t, s.queue.Join(s.t.Context(), "w", []string{"diary.entry"}, 10))
+	must(s.t, s.queue.Join(s.t.Context(), "w", []string{"diary.entry"}, nil, 10))
 	s.exec(`update upstreams set heard_at = now()`)
 }
 

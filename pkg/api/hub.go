@@ -371,7 +371,7 @@ func (s *Server) whyWatched(ctx context.Context, n queue.News, before *sighting)
 		return before.waiting, nil // it has just been claimed: the next look sees that
 	}
 	about.ahead, about.shared = stands.ahead, stands.others > 0
-	about.served, err = s.served.get(ctx, n.Type)
+	about.served, err = s.served.get(ctx, task{n.Type, n.Line()})
 	return whyWaiting(n.Job, about), err
 }
 

@@ -176,7 +176,7 @@ func TestWaitingOverHTTP(t *testing.T) {
 		t.Errorf("without a worker: %+v", w)
 	}
 	s.exec(`insert into workers (id, types, concurrency) values ('w', '{diary.entry}', 1)`)
-	s.server.served.forget("diary.entry")
+	s.server.served.forget(task{"diary.entry", "openai:gpt-5"})
 	if w := s.waitingOf(first); w.Reason != WaitingReasonQueue || *w.Position != 1 || w.Until != nil {
 		t.Errorf("in line: %+v", w)
 	}
@@ -192,6 +192,24 @@ func TestWaitingOverHTTP(t *testing.T) {
 	s.exec(`insert into attempts (job_id, number, worker, outcome, finished_at) values ($1, 1, 'w', 'rate_limited', now())`, delayed.ID)
 	if w := s.waitingOf(delayed); w.Reason != WaitingReasonRateLimit || w.Until == nil {
 		t.Errorf("rate limited: %+v", w)
+	}
+}
+
+// A type whose model was changed is served, but not the line of the jobs that wait with the old one.
+func TestAJobWhoseLineNobodyServesIsNotNextInLine(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	must(t, s.queue.Join(t.Context(), "w", []string{"diary.entry"}, []string{"openai:other"}, 1))
+	made := s.enqueue(plainJob)
+	for of, w := range map[string]*Waiting{"the answer": made.Waiting, "the job": s.waitingOf(made)} {
+		if w.Reason != WaitingReasonNoWorker || !strings.Contains(w.Sentence, "openai/gpt-5") {
+			t.Errorf("%s: %+v", of, w)
+		}
+	}
+	must(t, s.queue.Join(t.Context(), "v", []string{"diary.entry"}, []string{"openai:gpt-5"}, 1))
+	s.server.served.forget(task{"diary.entry", "openai:gpt-5"})
+	if w := s.waitingOf(made); w.Reason != WaitingReasonQueue {
+		t.Errorf("served: %+v", w)
 	}
 }
 

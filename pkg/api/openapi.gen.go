@@ -588,7 +588,7 @@ type Waiting struct {
 
 	// Reason `rate_limit`, `backoff`, `scheduled`: delayed by the provider's limit, after a failed try, or on request.
 	// `breaker`, `account`, `credentials`, `configuration`, `paused`: its upstream starts no calls. `no_worker`: no
-	// living worker can do this type. `queue`: nothing but its turn.
+	// living worker can do this type on its upstream. `queue`: nothing but its turn.
 	Reason WaitingReason `json:"reason"`
 
 	// Sentence The same in plain words, for the person who waits.
@@ -602,7 +602,7 @@ type Waiting struct {
 
 // WaitingReason `rate_limit`, `backoff`, `scheduled`: delayed by the provider's limit, after a failed try, or on request.
 // `breaker`, `account`, `credentials`, `configuration`, `paused`: its upstream starts no calls. `no_worker`: no
-// living worker can do this type. `queue`: nothing but its turn.
+// living worker can do this type on its upstream. `queue`: nothing but its turn.
 type WaitingReason string
 
 // Yes defines model for Yes.

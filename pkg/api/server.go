@@ -71,7 +71,7 @@ type Server struct {
 	ofStreams        streamLimits
 
 	counts   *watch[string, queue.Counts]     // by tenant
-	served   *watch[string, bool]             // by type
+	served   *watch[task, bool]               // by type and line
 	places   *watch[placeKey, *place]         // of newcomers
 	lineups  *watch[string, *lineup]          // of all who are watched, by line
 	fleet    *watch[string, fleet]            // everybody's, as is the backlog
@@ -95,7 +95,7 @@ func New(cfg Config) (*Server, error) {
 	s.limits, s.ofStreams = ofWork, ofStreams
 	s.ending = make(chan struct{})
 	s.counts = newWatch(cfg.Queue.Counts)
-	s.served = newWatch(cfg.Queue.Served)
+	s.served = newWatch(s.readServed)
 	s.fleet = newWatch(s.readFleet)
 	s.inFlight = newWatch(cfg.Queue.InFlight)
 	s.backlog = newWatch(func(ctx context.Context, _ string) (int64, error) { return cfg.Queue.Backlog(ctx) })

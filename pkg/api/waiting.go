@@ -17,7 +17,7 @@ type circumstances struct {
 	upstream *upstream.Status // nil: the job is not paced, or nothing is known
 	ahead    int              // queued jobs before it in its line, counted up to queue.MaxPosition
 	shared   bool             // some of them are other tenants': their number is not for this one to know
-	served   bool             // a living worker has a handler for its type
+	served   bool             // a living worker has a handler for its type, and claims from its line
 	now      time.Time        // by the database's clock
 }
 
@@ -40,7 +40,7 @@ func (s *Server) waiting(ctx context.Context, job queue.Job) (*Waiting, error) {
 		return nil, err
 	}
 	about.ahead, about.shared = ahead, others > 0
-	about.served, err = s.served.get(ctx, job.Type)
+	about.served, err = s.served.get(ctx, task{job.Type, job.Line()})
 	return whyWaiting(job, about), err
 }
 
@@ -54,11 +54,18 @@ func (s *Server) waitingNewcomer(ctx context.Context, tenant, jobType string, ma
 	if err != nil {
 		return nil, err
 	}
-	served, err := s.served.get(ctx, jobType)
+	served, err := s.served.get(ctx, task{jobType, made.Line})
 	job := queue.Job{ID: made.ID, Type: jobType, State: made.State, Upstream: made.Upstream}
 	return whyWaiting(job, circumstances{
 		now: fleet.now(), upstream: fleet.find(made.Upstream), ahead: place.next(), shared: place.shared, served: served,
 	}), err
+}
+
+// task is what a worker has to be able to do.
+type task struct{ jobType, line string }
+
+func (s *Server) readServed(ctx context.Context, t task) (bool, error) {
+	return s.queue.Served(ctx, t.jobType, t.line)
 }
 
 func (s *Server) lastAttempt(ctx context.Context, job queue.Job) (*queue.Attempt, error) {
@@ -88,7 +95,7 @@ func whyWaiting(job queue.Job, about circumstances) *Waiting {
 		w.hold(up.RetryAt, about.now)
 	case !about.served:
 		w.Reason = WaitingReasonNoWorker
-		w.Sentence = fmt.Sprintf("No running worker can do %s at the moment; the job starts once one can; nothing is lost.", job.Type)
+		w.Sentence = fmt.Sprintf("No running worker can do %s at the moment; the job starts once one can; nothing is lost.", work(job))
 	case up != nil && up.Tight != upstream.Loose:
 		w.Reason = WaitingReasonRateLimit
 		w.atLimit(up, about)
@@ -97,6 +104,14 @@ func whyWaiting(job queue.Job, about circumstances) *Waiting {
 		w.Sentence = inLine(job, about)
 	}
 	return w
+}
+
+// work names what a worker would have to do: a job waits for the model that it was enqueued with, whatever its type's is now.
+func work(job queue.Job) string {
+	if job.Upstream == nil {
+		return job.Type
+	}
+	return job.Type + " on " + spoken(*job.Upstream)
 }
 
 // atLimit words the wait for a limit that refills. When the job starts follows from the pace at which calls may.

@@ -64,7 +64,7 @@ func TestWhyWaiting(t *testing.T) {
 		{"credentials", nil, circumstances{served: true, upstream: up("open", "credentials", &soon)}, WaitingReasonCredentials, "openai/gpt-5 refuses our credential, which an operator has to put right; the next try is at 10:42:13 UTC; nothing is lost.", 43},
 		{"configuration", nil, circumstances{served: true, upstream: up("open", "configuration", &soon)}, WaitingReasonConfiguration, "openai/gpt-5 does not offer the configured model, which an operator has to put right; the next try is at 10:42:13 UTC; nothing is lost.", 43},
 		{"paused", nil, circumstances{upstream: up("open", "operator", nil)}, WaitingReasonPaused, "An operator paused openai/gpt-5; the job starts after it is resumed; nothing is lost.", -1},
-		{"no worker", nil, circumstances{upstream: up("closed", "", nil)}, WaitingReasonNoWorker, "No running worker can do diary.entry at the moment; the job starts once one can; nothing is lost.", -1},
+		{"no worker", nil, circumstances{upstream: up("closed", "", nil)}, WaitingReasonNoWorker, "No running worker can do diary.entry on openai/gpt-5 at the moment; the job starts once one can; nothing is lost.", -1},
 		{"nothing known", nil, circumstances{served: true}, WaitingReasonQueue, "The job is next in line for openai/gpt-5.", -1},
 		{"next", nil, circumstances{served: true, upstream: up("closed", "", nil)}, WaitingReasonQueue, "The job is next in line for openai/gpt-5.", -1},
 		{"second", nil, circumstances{served: true, ahead: 1}, WaitingReasonQueue, "One job is ahead in the line for openai/gpt-5.", -1},

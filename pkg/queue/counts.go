@@ -89,9 +89,11 @@ func (q *Queue) ahead(ctx context.Context, line string, priority int, seq int64,
 	return ahead, others, wrap("position", err)
 }
 
-// Served tells whether a living worker has a handler for the type.
-func (q *Queue) Served(ctx context.Context, jobType string) (served bool, err error) {
-	err = q.db.QueryRow(ctx, `select exists (select from workers where $1 = any (types))`, jobType).Scan(&served)
+const servedSQL = `select exists (select from workers where $1 = any (types) and (lines is null or $2 = any (lines)))`
+
+// Served tells whether a living worker has a handler for the type, and claims from the line.
+func (q *Queue) Served(ctx context.Context, jobType, line string) (served bool, err error) {
+	err = q.db.QueryRow(ctx, servedSQL, jobType, line).Scan(&served)
 	return served, wrap("look for a worker", err)
 }
 

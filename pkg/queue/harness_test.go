@@ -123,7 +123,7 @@ func (f fixture) look(worker string) Sight {
 
 func (f fixture) join(worker string) string {
 	f.Helper()
-	if err := f.Join(f.Context(), worker, []string{"chat", "patient", "paced", "free"}, 10); err != nil {
+	if err := f.Join(f.Context(), worker, []string{"chat", "patient", "paced", "free"}, nil, 10); err != nil {
 		f.Fatal(err)
 	}
 	return worker

@@ -123,8 +123,15 @@ func TestWaitingInFlightServedAndBacklog(t *testing.T) {
 			t.Errorf("in flight of %q are %v", tenant, running)
 		}
 	}
-	if !must[bool](f)(f.Served(t.Context(), "chat")) || must[bool](f)(f.Served(t.Context(), "nope")) {
-		t.Error("Served knows not who serves")
+	f.exec(`update workers set lines = $1`, []string{gpt5})
+	for of, want := range map[[2]string]bool{{"chat", gpt5}: true, {"nope", gpt5}: false, {"chat", "openai:other"}: false} {
+		if served := must[bool](f)(f.Served(t.Context(), of[0], of[1])); served != want {
+			t.Errorf("%v is served: %t", of, served)
+		}
+	}
+	f.exec(`update workers set lines = null`) // the previous release's tell none
+	if !must[bool](f)(f.Served(t.Context(), "chat", gpt5)) {
+		t.Error("a worker that tells no lines serves none")
 	}
 	if n := must[int64](f)(f.Backlog(t.Context())); n != 3 {
 		t.Errorf("the backlog is %d; want 3", n)

@@ -8,11 +8,12 @@ import (
 	"github.com/sluicedev/sluice/pkg/pg"
 )
 
-const joinSQL = `insert into workers (id, types, concurrency) values ($1, $2, $3)`
+const joinSQL = `insert into workers (id, types, lines, concurrency) values ($1, $2, $3, $4)`
 
-// Join registers a worker under an id that nobody had before. Only a registered worker keeps what it claims.
-func (q *Queue) Join(ctx context.Context, worker string, types []string, concurrency int) error {
-	_, err := q.db.Exec(ctx, joinSQL, worker, types, concurrency)
+// Join registers a worker under an id that nobody had before, with the types that it has handlers for and the lines that
+// it claims from. Only a registered worker keeps what it claims.
+func (q *Queue) Join(ctx context.Context, worker string, types, lines []string, concurrency int) error {
+	_, err := q.db.Exec(ctx, joinSQL, worker, types, lines, concurrency)
 	return wrap("join", err)
 }
 

@@ -414,7 +414,7 @@ func TestWhoCouldNotBeatItselfWatchesAnew(t *testing.T) {
 	t.Parallel()
 	l := newCrew(t, nil)
 	for _, id := range []string{l.id, "other"} {
-		if err := l.queue.Join(t.Context(), id, []string{"ask"}, 1); err != nil {
+		if err := l.queue.Join(t.Context(), id, []string{"ask"}, nil, 1); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -139,7 +139,7 @@ func (d *lateSwap) QueryRow(ctx context.Context, sql string, args ...any) (row p
 func TestThePermitOfADeadWorkerIsFreedInTheEnd(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, []jobtype.Type{fast("ask", "openai", "gpt-5", 5)})
-	if err := f.queue.Join(t.Context(), "dead", []string{"ask"}, 1); err != nil {
+	if err := f.queue.Join(t.Context(), "dead", []string{"ask"}, nil, 1); err != nil {
 		t.Fatal(err)
 	}
 	if _, probe, err := f.upstreams.Grant(t.Context(), "openai:gpt-5", "dead", "", time.Hour); err != nil || probe == uuid.Nil {

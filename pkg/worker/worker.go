@@ -139,8 +139,8 @@ func (w *Worker) join(ctx context.Context) (*life, error) {
 		return nil, err
 	}
 	l.beaten = time.Now()
-	types := slices.Sorted(maps.Keys(w.handlers))
-	return l, l.queue.Join(ctx, l.id, types, w.cfg.Concurrency)
+	types, lines := slices.Sorted(maps.Keys(w.handlers)), slices.Sorted(maps.Keys(l.lines))
+	return l, l.queue.Join(ctx, l.id, types, lines, w.cfg.Concurrency)
 }
 
 // newID names a worker so that a person finds its process, and never twice.

@@ -313,7 +313,7 @@ func TestTheJobsOfADeadWorkerAreDoneByOthers(t *testing.T) {
 	t.Parallel()
 	f := newFleet(t, []jobtype.Type{fast("ask", "openai", "gpt-5", 5)})
 	id := f.enqueue("ask", hello, 1)[0]
-	if err := f.queue.Join(t.Context(), "dead", []string{"ask"}, 1); err != nil {
+	if err := f.queue.Join(t.Context(), "dead", []string{"ask"}, nil, 1); err != nil {
 		t.Fatal(err)
 	}
 	if err := f.upstreams.Ensure(t.Context(), "openai:gpt-5"); err != nil {

@@ -521,7 +521,7 @@ export interface components {
             /**
              * @description `rate_limit`, `backoff`, `scheduled`: delayed by the provider's limit, after a failed try, or on request.
              *     `breaker`, `account`, `credentials`, `configuration`, `paused`: its upstream starts no calls. `no_worker`: no
-             *     living worker can do this type. `queue`: nothing but its turn.
+             *     living worker can do this type on its upstream. `queue`: nothing but its turn.
              * @enum {string}
              */
             reason: "rate_limit" | "breaker" | "account" | "credentials" | "configuration" | "paused" | "backoff" | "scheduled" | "queue" | "no_worker";
