@@ -1,6 +1,6 @@
 // Command worker runs jobs: any number of these processes share one queue, one breaker and one quota for each upstream.
-// SIGTERM or an interrupt stops claiming, lets running calls end within SLUICE_DRAIN_LIMIT, and gives the rest back. A
-// second one ends the process at once; then others find its jobs.
+// SIGTERM or an interrupt stops claiming, lets running calls end within SLUICE_DRAIN_LIMIT, and gives the rest back. Another
+// one, a second later or more, ends the process at once; then others find its jobs.
 package main
 
 import (
@@ -14,6 +14,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
@@ -40,12 +41,20 @@ const gcPercent = 40 // of the live heap
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop) // a second signal ends the process at once
+	heedInsistence(ctx, stop)
 	if err := run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr); err != nil {
 		fmt.Fprintln(os.Stderr, "worker:", err)
 		os.Exit(1)
 	}
 }
+
+// heedInsistence has a further signal end the process at once, but none that comes within a second of the first: that is
+// the same one, which timeout(1) and other parents send to the process and then to its whole group.
+func heedInsistence(ctx context.Context, stop func()) {
+	context.AfterFunc(ctx, func() { time.AfterFunc(echo, stop) })
+}
+
+const echo = time.Second
 
 // thrifty has garbage collected earlier than usual, unless GOGC says otherwise: a worker waits for most of its time, with
 // thousands of calls in its memory, of which half would else be garbage.
