@@ -18,6 +18,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -25,7 +26,8 @@ func main() {
 	// long as the process lives, and starts them all.
 	runtime.LockOSThread()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
-	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the demo at once
+	// A second Ctrl-C ends the demo at once, but not one within a second: timeout(1) and other parents send the first one twice.
+	context.AfterFunc(ctx, func() { time.AfterFunc(time.Second, stop) })
 	if err := run(ctx, os.Args[1:], os.Getenv, os.Stdout); err != nil {
 		fmt.Fprintln(os.Stderr, "demo:", err)
 		os.Exit(1)
