@@ -49,6 +49,7 @@ with old as materialized (
     insert into ended_counts (tenant, state, n) select tenant, state, 1 from job
 ), listed as (
     insert into ended (tenant, state, job_id) select tenant, state, id from job
+    on conflict do nothing
 ), ` + owedSQL + `
 select ` + jobColumns + `, (select count(*) from notified) from job`
 

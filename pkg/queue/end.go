@@ -84,6 +84,7 @@ with given as materialized (
     select tenant, state, count(*) from job where state in ('done', 'failed') group by tenant, state
 ), failed as (
     insert into ended (tenant, state, job_id) select tenant, state, id from job where state = 'failed'
+    on conflict do nothing -- a row that was left by an UPDATE by hand must not keep the others of the batch from ending
 ), ` + owedSQL + `
 select id from job`
 

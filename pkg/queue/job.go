@@ -27,6 +27,9 @@ const (
 
 	glance    = 1000 // jobs that a List of waiting ones looks at before it asks who waits
 	sweepSize = 1000 // rows that one statement of a sweep moves
+
+	// A worker that ends a job at a time leaves thousands of deltas from one compaction to the next; each is a few bytes.
+	compactSize = 100_000 // deltas of counts that one statement sums up
 )
 
 // State is where a job stands. Done, Failed and Cancelled are final: a job enters one of them once, and only Retry by hand

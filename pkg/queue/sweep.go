@@ -8,7 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// The sweeps below need no leader: any worker may run any of them at any time. Each moves at most sweepSize rows a
+// The sweeps below need no leader: any worker may run any of them at any time. Each moves a bounded number of rows a
 // statement, skips what another one holds, and tells how many it moved.
 
 const promoteSQL = `
@@ -28,7 +28,9 @@ with due as materialized (
 select count(*) from due`
 
 // Promote queues the delayed jobs that have fallen due, at their old places in line.
-func (q *Queue) Promote(ctx context.Context) (int, error) { return q.sweep(ctx, "promote", promoteSQL) }
+func (q *Queue) Promote(ctx context.Context) (int, error) {
+	return q.sweep(ctx, "promote", promoteSQL, sweepSize)
+}
 
 // A job that waits for its upstream says so; one that waits for a retry keeps the words of its last attempt.
 const expireReadySQL = `
@@ -48,6 +50,7 @@ with late as materialized (
     insert into ended_counts (tenant, state, n) select tenant, state, count(*) from job group by tenant, state
 ), failed as (
     insert into ended (tenant, state, job_id) select tenant, state, id from job
+    on conflict do nothing
 ), ` + owedSQL + `
 select count(*) from late`
 
@@ -65,17 +68,18 @@ with late as materialized (
     insert into ended_counts (tenant, state, n) select tenant, state, count(*) from job group by tenant, state
 ), failed as (
     insert into ended (tenant, state, job_id) select tenant, state, id from job
+    on conflict do nothing
 ), ` + owedSQL + `
 select count(*) from late`
 
 // Expire fails the waiting jobs whose max_wait is over, with a reason that says what they waited for. A running job is
 // never stopped by it.
 func (q *Queue) Expire(ctx context.Context) (int, error) {
-	ready, err := q.sweep(ctx, "expire", expireReadySQL)
+	ready, err := q.sweep(ctx, "expire", expireReadySQL, sweepSize)
 	if err != nil {
 		return 0, err
 	}
-	delayed, err := q.sweep(ctx, "expire", expireDelayedSQL)
+	delayed, err := q.sweep(ctx, "expire", expireDelayedSQL, sweepSize)
 	return ready + delayed, err
 }
 
@@ -85,11 +89,18 @@ with old as (
     returning tenant, state, n
 ), sums as (
     insert into ended_counts (tenant, state, n) select tenant, state, sum(n) from old group by tenant, state
+    returning 1
 )
-select count(*) from old`
+select (select count(*) from old) - (select count(*) from sums)`
 
-// Compact sums up the deltas of ended jobs. Counts are the same before and after.
-func (q *Queue) Compact(ctx context.Context) (int, error) { return q.sweep(ctx, "compact", compactSQL) }
+// Compact sums up the deltas of ended jobs, and tells by how many they are fewer. Counts are the same before and after. All
+// deltas have to be within one statement's reach, or it would sum up the same thousand tenants again and again.
+func (q *Queue) Compact(ctx context.Context) (fewer int, err error) {
+	for n := compactSize; err == nil && n > compactSize/2; fewer += n { // as long as it pays
+		n, err = q.sweep(ctx, "compact", compactSQL, compactSize)
+	}
+	return fewer, err
+}
 
 // A slice of jobs by id, in which the narrow rows that should be there are put back. Rows under somebody's lock are being
 // changed and are left alone; a row that came after this statement's snapshot collides with ours and wins.
@@ -132,8 +143,8 @@ func (q *Queue) Repair(ctx context.Context, after uuid.UUID) (next uuid.UUID, fo
 	return *last, found, nil
 }
 
-func (q *Queue) sweep(ctx context.Context, operation, sql string) (n int, err error) {
-	err = q.db.QueryRow(ctx, sql, sweepSize).Scan(&n)
+func (q *Queue) sweep(ctx context.Context, operation, sql string, size int) (n int, err error) {
+	err = q.db.QueryRow(ctx, sql, size).Scan(&n)
 	if errors.Is(err, pgx.ErrNoRows) {
 		err = nil
 	}

@@ -150,6 +150,22 @@ func TestCompactKeepsTheSums(t *testing.T) {
 	f.wantConsistent()
 }
 
+// However many tenants have deltas, and however many deltas came since the last time, few rows are left.
+func TestCompactKeepsUp(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.exec(`insert into ended_counts select 't' || i % 1500, 'done', 1 from generate_series(1, $1::int) i`, compactSize*3/2)
+	if n := must[int](f)(f.Compact(t.Context())); n != compactSize*3/2-1500 {
+		t.Errorf("%d rows fewer", n)
+	}
+	if n := one[int](f, `select count(*) from ended_counts`); n != 1500 {
+		t.Errorf("%d rows are left; want one a tenant", n)
+	}
+	if c := must[Counts](f)(f.Counts(t.Context(), "")); c.Done != compactSize*3/2 {
+		t.Errorf("%d are done", c.Done)
+	}
+}
+
 func TestRepairPutsBackWhatIsMissing(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
@@ -322,6 +338,75 @@ func TestBuryOnlyWhoseBeatWasSeen(t *testing.T) {
 	}
 	if beats := f.look(w).Beats; len(beats) != 0 {
 		t.Errorf("beats are %v", beats)
+	}
+}
+
+// The oldest claims of a worker that died are those that it had not forgotten yet, though their jobs have ended.
+func TestRescueGoesOnBehindClaimsWhoseJobsHaveEnded(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	dead := f.join("dead")
+	for range 2*rescueSize + 1 {
+		f.inState(Done, dead)
+	}
+	lost := f.inState(Running, dead)
+	if !must[bool](f)(f.Bury(t.Context(), dead, 0)) {
+		t.Fatal("not buried")
+	}
+	if n := must[int](f)(f.Rescue(t.Context())); n != 1 {
+		t.Errorf("rescued %d; want 1", n)
+	}
+	f.wantState(lost, Queued)
+	if n := one[int](f, "select count(*) from claims"); n != 0 {
+		t.Errorf("%d claims are left", n)
+	}
+}
+
+// A failed job that an UPDATE by hand queued again left its row in ended, as does a process of a version that did not know
+// of that table. It ends like any other: else it would keep those from ending that share its statement.
+func TestAJobEndsThoughAnUpdateByHandLeftItsRow(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(f fixture, id uuid.UUID) (State, error){
+		"end": func(f fixture, id uuid.UUID) (State, error) {
+			j := f.claimOne(f.join("w"))
+			_, err := f.End(t.Context(), "w", End{JobID: id, Lease: j.Lease, Outcome: Rejected, Charged: true, State: Failed, Error: "no"})
+			return Failed, err
+		},
+		"cancel": func(f fixture, id uuid.UUID) (State, error) {
+			_, err := f.Cancel(t.Context(), DefaultTenant, id)
+			return Cancelled, err
+		},
+		"expire": func(f fixture, id uuid.UUID) (State, error) {
+			f.exec(`update ready set expires_at = now()`)
+			_, err := f.Expire(t.Context())
+			return Failed, err
+		},
+		"expire while delayed": func(f fixture, id uuid.UUID) (State, error) {
+			j := f.claimOne(f.join("w"))
+			f.end("w", End{JobID: id, Lease: j.Lease, Outcome: Error, State: Delayed, Delay: time.Hour})
+			f.exec(`update delayed set expires_at = now()`)
+			_, err := f.Expire(t.Context())
+			return Failed, err
+		},
+		"rescue": func(f fixture, id uuid.UUID) (State, error) {
+			f.exec(`update jobs set max_attempts = 1`)
+			f.claimOne(f.join("w"))
+			f.exec(`delete from workers`)
+			_, err := f.Rescue(t.Context())
+			return Failed, err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			id := f.chats(1)[0]
+			f.exec(`insert into ended (tenant, state, job_id) values ('default', 'failed', $1), ('default', 'cancelled', $1)`, id)
+			want, err := end(f, id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.wantState(id, want)
+		})
 	}
 }
 

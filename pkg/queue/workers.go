@@ -86,25 +86,39 @@ with dead as materialized (
     insert into ended_counts (tenant, state, n) select tenant, state, count(*) from job where state = 'failed' group by tenant, state
 ), failed as (
     insert into ended (tenant, state, job_id) select tenant, state, id from job where state = 'failed'
+    on conflict do nothing
 ), ` + owedSQL + `, gone as (
     delete from claims where ctid = any (array(select ctid from dead))
 ), unseen as (
     delete from cancels c using given g where c.worker = g.worker and c.job_id = g.job_id and c.lease = g.lease
 )
-select count(*) from job`
+select (select count(*) from job), (select count(*) from dead)`
 
 // rescueSize is how many claims one statement rescues, each of as many jobs as a worker claims at once.
 const rescueSize = 10
 
-// Rescue queues the jobs of dead and of hung workers again and records their attempts as lost, which counts, so that a
-// job that kills workers ends.
-func (q *Queue) Rescue(ctx context.Context) (n int, err error) {
+// Rescue queues jobs of dead and of hung workers again and records their attempts as lost, which counts, so that a job that
+// kills workers ends. 0: none is left. Claims whose jobs have all ended are dropped on the way: a worker forgets its own once
+// a second, so the oldest claims of one that died are often such.
+func (q *Queue) Rescue(ctx context.Context) (int, error) {
+	for {
+		r, err := q.rescueOnce(ctx)
+		if err != nil || r.Jobs > 0 || r.Claims < rescueSize {
+			return r.Jobs, wrap("rescue", err)
+		}
+	}
+}
+
+// rescued is what one statement came upon.
+type rescued struct{ Jobs, Claims int }
+
+func (q *Queue) rescueOnce(ctx context.Context) (r rescued, err error) {
 	err = pg.Retry(ctx, func() error {
-		rescued, err := planned(ctx, q.db, linear, pgx.RowTo[int], rescueSQL, rescueSize)
+		found, err := planned(ctx, q.db, linear, pgx.RowToStructByPos[rescued], rescueSQL, rescueSize)
 		if err == nil {
-			n = rescued[0]
+			r = found[0]
 		}
 		return err
 	})
-	return n, wrap("rescue", err)
+	return r, err
 }
