@@ -351,6 +351,70 @@ func TestABatchIsBoundedInJobsAndBytes(t *testing.T) {
 	}
 }
 
+// Postgres refuses an end for a reason that no other way of writing it would help: a broken page, a trigger. The others do
+// not wait for it.
+func TestAnEndThatCannotBeWrittenKeepsNoOtherWaiting(t *testing.T) {
+	t.Parallel()
+	l := newCrew(t, nil)
+	l.asks(t, 20)
+	if err := l.queue.Join(t.Context(), l.id, []string{"ask"}, 20); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.db.Exec(t.Context(), `update upstreams set heard_at = now()`); err != nil {
+		t.Fatal(err)
+	}
+	line := l.onlyLine()
+	jobs := l.claimJobs(t.Context(), line, queue.Gate{Upstream: line.name}, 20)
+	l.work.Add(len(jobs))
+	if _, err := l.db.Exec(t.Context(), fmt.Sprintf(`
+		create function refuse() returns trigger language plpgsql as $$ begin raise exception 'no'; end $$;
+		create trigger refuse before update on jobs for each row when (old.id = '%s') execute function refuse()`, jobs[0].ID)); err != nil {
+		t.Fatal(err)
+	}
+	go l.recorder.run(l.records)
+	for _, a := range l.prepare(line, queue.Gate{}, jobs) {
+		end := done([]byte("{}"))
+		end.JobID, end.Lease = a.job.ID, a.job.Lease
+		l.recorder.record(end, a)
+	}
+	deadline := time.Now().Add(30 * time.Second)
+	for l.inFlight() > 1 && time.Now().Before(deadline) {
+		time.Sleep(time.Millisecond) // between two looks
+	}
+	if n := l.inFlight(); n != 1 {
+		t.Errorf("%d of %d ends are not written, want 1", n, len(jobs))
+	}
+}
+
+// The wait of many jobs is over at once, after an outage of days, say. They fail as fast as they can be swept, and not a
+// thousand a second.
+func TestALookThatExpiresJobsLooksAgain(t *testing.T) {
+	t.Parallel()
+	l := newCrew(t, nil)
+	if err := l.queue.Join(t.Context(), l.id, []string{"ask"}, 20); err != nil {
+		t.Fatal(err)
+	}
+	l.asks(t, 2500)
+	if _, err := l.db.Exec(t.Context(), `with old as (update jobs set expires_at = now()) update ready set expires_at = now()`); err != nil {
+		t.Fatal(err)
+	}
+	nudge(l.soon)
+	for again := true; again; {
+		select {
+		case <-l.soon:
+			if err := l.look(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		default:
+			again = false
+		}
+	}
+	var left int
+	if err := l.db.QueryRow(t.Context(), `select count(*) from jobs where state = 'queued'`).Scan(&left); err != nil || left > 0 {
+		t.Errorf("%d jobs are left for the next look, %v", left, err)
+	}
+}
+
 // A streamed answer is a success when its first event comes. Its end is none: an answer that began before an outage would
 // otherwise end the fleet's run of failures in the midst of it.
 func TestASuccessCountsOnceAndWhenItBegins(t *testing.T) {

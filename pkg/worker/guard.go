@@ -145,6 +145,7 @@ func (l *life) expire(ctx context.Context) error {
 	if n > 0 {
 		l.cfg.Hooks.Swept(Expired, n)
 		l.changed(n)
+		nudge(l.soon) // there may be more: an outage of days ends the wait of many at once
 	}
 	return err
 }

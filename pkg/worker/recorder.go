@@ -101,12 +101,17 @@ func (r *recorder) take() []pending {
 	return batch
 }
 
-// putBack has a batch written again, in smaller pieces: one that is too much for its time would be so for ever. To repeat
-// it after an unclear failure is safe: the fence lets the second one through to nothing.
+// putBack has a batch written again, in smaller pieces: one that is too much for its time would be so for ever. An end that
+// fails alone goes behind the others, for it may be at fault itself (its row's page is broken, a trigger refuses it). To
+// repeat a batch after an unclear failure is safe: the fence lets the second one through to nothing.
 func (r *recorder) putBack(batch []pending) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.queue = slices.Insert(r.queue, 0, batch...)
+	if len(batch) == 1 {
+		r.queue = append(r.queue, batch...)
+	} else {
+		r.queue = slices.Insert(r.queue, 0, batch...)
+	}
 	r.limit = max(1, len(batch)/2)
 }
 
