@@ -129,6 +129,11 @@ type row struct {
 	hash                  []byte
 }
 
+// uuid is the row's id as every mode of pgx can send it: a *uuid.UUID has to be told by the server that it is one.
+func (r row) uuid() pgtype.UUID {
+	return pgtype.UUID{Bytes: deref(r.id, uuid.Nil), Valid: r.id != nil}
+}
+
 func (q *Queue) rows(batch Batch) ([]row, error) {
 	if batch.Len == 0 || batch.Len > MaxBatch {
 		return nil, &Invalid{Field: "body", Message: fmt.Sprintf("must have 1 to %d jobs", MaxBatch)}
@@ -417,7 +422,7 @@ func insert(ctx context.Context, db pg.DB, rows []row, on terms) ([]fate, error)
 		of(rows, func(r row) *time.Time { return r.scheduledAt }),
 		of(rows, func(r row) *int64 { return r.delayMS }),
 		of(rows, func(r row) *int64 { return r.maxWaitMS }),
-		of(rows, func(r row) pgtype.UUID { return pgtype.UUID{Bytes: deref(r.id, uuid.Nil), Valid: r.id != nil} }),
+		of(rows, row.uuid),
 		on.together, on.patience, traceparents(rows))
 	if err != nil {
 		return nil, err
@@ -477,7 +482,7 @@ func earlier(ctx context.Context, db pg.DB, rows []row, made []fate) error {
 		of(taken, func(r row) string { return r.tenant }),
 		of(taken, func(r row) *string { return r.key }),
 		of(taken, func(r row) []byte { return r.hash }),
-		of(taken, func(r row) *uuid.UUID { return r.id }))
+		of(taken, row.uuid))
 	if err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sluicedev/sluice/pkg/jobtype"
@@ -379,4 +381,30 @@ func TestIdempotencyKeyHoldsAcrossGoAndSQL(t *testing.T) {
 		}
 	}
 	f.wantConsistent()
+}
+
+// Behind a pooler that knows no named statements the URL asks for another of pgx's modes, in which the server tells nothing
+// of the types of what it is sent.
+func TestAKeyIsFoundAgainInEveryModeOfPgx(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol} {
+		cfg := f.db.Config()
+		cfg.ConnConfig.DefaultQueryExecMode = mode
+		pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(pool.Close)
+		q, job := New(pool, f.types), NewJob{Type: "chat", Payload: prompt, IdempotencyKey: mode.String()}
+		first := must[[]Enqueued](f)(q.Enqueue(t.Context(), job))[0]
+		again := must[[]Enqueued](f)(q.Enqueue(t.Context(), job))[0]
+		if again.ID != first.ID || !again.Replayed {
+			t.Errorf("%s: %+v, then %+v", mode, first, again)
+		}
+		single := must[Enqueued](f)(NewIntake(q, NewBell(pool, slog.New(slog.DiscardHandler))).Enqueue(t.Context(), job))
+		if single.ID != first.ID || !single.Replayed {
+			t.Errorf("%s, alone: %+v, then %+v", mode, first, single)
+		}
+	}
 }
