@@ -28,10 +28,14 @@ func TestPlans(t *testing.T) {
 		args      []any
 		without   string // of the plan's lines
 	}{
-		"claim":  {once, claimSQL, claim, `Seq Scan on|Bitmap`},
-		"end":    {keyed, endSQL, end, `Seq Scan on|Nested Loop`},
-		"news":   {once, newsSQL, news, `Seq Scan on`},
-		"rescue": {linear, rescueSQL, []any{rescueSize}, `Nested Loop`},
+		"claim":          {once, claimSQL, claim, `Seq Scan on|Bitmap`},
+		"end":            {keyed, endSQL, end, `Seq Scan on|Nested Loop`},
+		"news":           {once, newsSQL, news, `Seq Scan on`},
+		"rescue":         {linear, rescueSQL, []any{rescueSize}, `Nested Loop`},
+		"promote":        {once, promoteSQL, []any{sweepSize}, `Seq Scan on|Bitmap`},
+		"expire ready":   {once, expireReadySQL, []any{sweepSize}, `Seq Scan on|Bitmap`},
+		"expire delayed": {once, expireDelayedSQL, []any{sweepSize}, `Seq Scan on|Bitmap`},
+		"compact":        {linear, compactSQL, []any{compactSize}, `Nested Loop`},
 	} {
 		for kind, plan := range map[string]string{"once and for all": f.explain(true, c.plan, c.sql, c.args), "for these values": f.explain(false, c.plan, c.sql, c.args)} {
 			cost, err := strconv.ParseFloat(regexp.MustCompile(`cost=[\d.]+\.\.([\d.]+)`).FindStringSubmatch(plan)[1], 64)

@@ -2,14 +2,14 @@ package queue
 
 import (
 	"context"
-	"errors"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
 )
 
 // The sweeps below need no leader: any worker may run any of them at any time. Each moves a bounded number of rows a
-// statement, skips what another one holds, and tells how many it moved.
+// statement, skips what another one holds, and tells how many it moved. Each is planned as if its table were full: most of
+// the time it is empty, and a plan for that compares each row with each that is to be moved once it is not.
 
 const promoteSQL = `
 with due as materialized (
@@ -29,7 +29,7 @@ select count(*) from due`
 
 // Promote queues the delayed jobs that have fallen due, at their old places in line.
 func (q *Queue) Promote(ctx context.Context) (int, error) {
-	return q.sweep(ctx, "promote", promoteSQL, sweepSize)
+	return q.sweep(ctx, "promote", once, promoteSQL, sweepSize)
 }
 
 // A job that waits for its upstream says so; one that waits for a retry keeps the words of its last attempt.
@@ -75,18 +75,19 @@ select count(*) from late`
 // Expire fails the waiting jobs whose max_wait is over, with a reason that says what they waited for. A running job is
 // never stopped by it.
 func (q *Queue) Expire(ctx context.Context) (int, error) {
-	ready, err := q.sweep(ctx, "expire", expireReadySQL, sweepSize)
+	ready, err := q.sweep(ctx, "expire", once, expireReadySQL, sweepSize)
 	if err != nil {
 		return 0, err
 	}
-	delayed, err := q.sweep(ctx, "expire", expireDelayedSQL, sweepSize)
+	delayed, err := q.sweep(ctx, "expire", once, expireDelayedSQL, sweepSize)
 	return ready + delayed, err
 }
 
 const compactSQL = `
-with old as (
-    delete from ended_counts where ctid = any (array(select ctid from ended_counts limit $1 for update skip locked))
-    returning tenant, state, n
+with found as materialized (
+    select ctid from ended_counts limit $1 for update skip locked
+), old as (
+    delete from ended_counts e using found where e.ctid = found.ctid returning tenant, state, n
 ), sums as (
     insert into ended_counts (tenant, state, n) select tenant, state, sum(n) from old group by tenant, state
     returning 1
@@ -97,7 +98,7 @@ select (select count(*) from old) - (select count(*) from sums)`
 // deltas have to be within one statement's reach, or it would sum up the same thousand tenants again and again.
 func (q *Queue) Compact(ctx context.Context) (fewer int, err error) {
 	for n := compactSize; err == nil && n > compactSize/2; fewer += n { // as long as it pays
-		n, err = q.sweep(ctx, "compact", compactSQL, compactSize)
+		n, err = q.sweep(ctx, "compact", linear, compactSQL, compactSize)
 	}
 	return fewer, err
 }
@@ -143,10 +144,10 @@ func (q *Queue) Repair(ctx context.Context, after uuid.UUID) (next uuid.UUID, fo
 	return *last, found, nil
 }
 
-func (q *Queue) sweep(ctx context.Context, operation, sql string, size int) (n int, err error) {
-	err = q.db.QueryRow(ctx, sql, size).Scan(&n)
-	if errors.Is(err, pgx.ErrNoRows) {
-		err = nil
+func (q *Queue) sweep(ctx context.Context, operation, plan, sql string, size int) (int, error) {
+	moved, err := planned(ctx, q.db, plan, pgx.RowTo[int], sql, size)
+	if err != nil {
+		return 0, wrap(operation, err)
 	}
-	return n, wrap(operation, err)
+	return moved[0], nil
 }
