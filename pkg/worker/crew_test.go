@@ -357,7 +357,7 @@ func TestAnEndThatCannotBeWrittenKeepsNoOtherWaiting(t *testing.T) {
 	t.Parallel()
 	l := newCrew(t, nil)
 	l.asks(t, 20)
-	if err := l.queue.Join(t.Context(), l.id, []string{"ask"}, 20); err != nil {
+	if err := l.queue.Join(t.Context(), l.id, []string{"ask"}, nil, 20); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := l.db.Exec(t.Context(), `update upstreams set heard_at = now()`); err != nil {
@@ -391,7 +391,7 @@ func TestAnEndThatCannotBeWrittenKeepsNoOtherWaiting(t *testing.T) {
 func TestALookThatExpiresJobsLooksAgain(t *testing.T) {
 	t.Parallel()
 	l := newCrew(t, nil)
-	if err := l.queue.Join(t.Context(), l.id, []string{"ask"}, 20); err != nil {
+	if err := l.queue.Join(t.Context(), l.id, []string{"ask"}, nil, 20); err != nil {
 		t.Fatal(err)
 	}
 	l.asks(t, 2500)
