@@ -165,7 +165,7 @@ const forgetSQL = `delete from claims where id = any ($1)`
 
 // Forget drops claims whose jobs have all ended. Until then they only cost a row: rescue leaves ended jobs alone.
 func (q *Queue) Forget(ctx context.Context, claims ...uuid.UUID) error {
-	_, err := q.db.Exec(ctx, forgetSQL, claims)
+	_, err := q.db.Exec(ctx, forgetSQL, ids(claims, func(id uuid.UUID) uuid.UUID { return id }))
 	return wrap("forget claims", err)
 }
 

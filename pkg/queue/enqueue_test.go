@@ -385,7 +385,7 @@ func TestIdempotencyKeyHoldsAcrossGoAndSQL(t *testing.T) {
 
 // Behind a pooler that knows no named statements the URL asks for another of pgx's modes, in which the server tells nothing
 // of the types of what it is sent.
-func TestAKeyIsFoundAgainInEveryModeOfPgx(t *testing.T) {
+func TestIDsAreSentInEveryModeOfPgx(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol} {
@@ -405,6 +405,9 @@ func TestAKeyIsFoundAgainInEveryModeOfPgx(t *testing.T) {
 		single := must[Enqueued](f)(NewIntake(q, NewBell(pool, slog.New(slog.DiscardHandler))).Enqueue(t.Context(), job))
 		if single.ID != first.ID || !single.Replayed {
 			t.Errorf("%s, alone: %+v, then %+v", mode, first, single)
+		}
+		if err := q.Forget(t.Context(), uuid.New()); err != nil {
+			t.Errorf("%s: %v", mode, err)
 		}
 	}
 }

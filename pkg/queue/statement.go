@@ -51,7 +51,7 @@ func of[R, T any](rows []R, value func(R) T) pgtype.FlatArray[T] {
 	return values
 }
 
-// ids is of for a column of ids, which would else go through their text.
+// ids is of for a column of ids, which would else go through their text, or in some of pgx's modes not at all.
 func ids[R any](rows []R, value func(R) uuid.UUID) pgtype.FlatArray[pgtype.UUID] {
 	return of(rows, func(r R) pgtype.UUID { return pgtype.UUID{Bytes: value(r), Valid: true} })
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/sluicedev/sluice/pkg/pg"
 )
@@ -130,7 +131,7 @@ where d.id = any ($1) and d.id = g.id and d.attempts = g.attempts and d.due_at i
 // write records how tries ended. One whose lease ran out, and that another has made since, changes nothing.
 func write(ctx context.Context, db pg.DB, records []record) error {
 	_, err := db.Exec(ctx, recordSQL,
-		column(records, func(r record) uuid.UUID { return r.id }),
+		column(records, func(r record) pgtype.UUID { return pgtype.UUID{Bytes: r.id, Valid: true} }), // in every mode of pgx
 		column(records, func(r record) int { return r.attempts }),
 		column(records, func(r record) *int { return r.status }),
 		column(records, func(r record) *string { return r.err }),

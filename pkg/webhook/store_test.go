@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 func TestTenantsTakeTurns(t *testing.T) {
@@ -39,6 +41,32 @@ func TestTenantsTakeTurns(t *testing.T) {
 	}
 	if len(perLane) != 12 {
 		t.Errorf("12 deliveries of %d lanes", len(perLane))
+	}
+}
+
+// Where the URL asks for another of pgx's modes, for a pooler, tries are claimed and recorded all the same.
+func TestDeliveriesInEveryModeOfPgx(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeExec, pgx.QueryExecModeSimpleProtocol} {
+		cfg := f.db.Config()
+		cfg.ConnConfig.DefaultQueryExecMode = mode
+		pool, err := pgxpool.NewWithConfig(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(pool.Close)
+		id := f.owe(1, "acme", "https://a.example/")
+		claimed, err := claim(t.Context(), pool, first, map[int64]int{1: 1}, 10)
+		if err != nil || len(claimed) != 1 {
+			t.Fatalf("%s: claimed %d, %v", mode, len(claimed), err)
+		}
+		if err := write(t.Context(), pool, []record{{id: id, attempts: 1}}); err != nil {
+			t.Fatalf("%s: %v", mode, err)
+		}
+		if !one[bool](f, `select delivered_at is not null from webhook_deliveries where id = $1`, id) {
+			t.Errorf("%s: not recorded", mode)
+		}
 	}
 }
 
