@@ -93,7 +93,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	case "healthcheck":
 		return healthcheck(ctx, cfg)
 	}
-	return serve(ctx, cfg, log)
+	return serve(ctx, cfg, environ, log)
 }
 
 func migrate(ctx context.Context, cfg config.APIConfig, log *slog.Logger) error {
@@ -125,7 +125,7 @@ func introduce(ctx context.Context, db pg.DB, cfg config.APIConfig, log *slog.Lo
 	return queue.New(db, cfg.Types).Sync(ctx, cfg.TypesVersion, log)
 }
 
-func serve(ctx context.Context, cfg config.APIConfig, log *slog.Logger) error {
+func serve(ctx context.Context, cfg config.APIConfig, environ []string, log *slog.Logger) error {
 	db, err := open(ctx, cfg)
 	if err != nil {
 		return err
@@ -142,7 +142,7 @@ func serve(ctx context.Context, cfg config.APIConfig, log *slog.Logger) error {
 		return err
 	}
 	metrics := telemetry.NewAPI()
-	tracer, flush, err := telemetry.Traces(ctx, "sluice-api", config.Environ(os.Environ()), log)
+	tracer, flush, err := telemetry.Traces(ctx, "sluice-api", config.Environ(environ), log)
 	if err != nil {
 		return fmt.Errorf("OTEL_*: %w", err)
 	}

@@ -309,6 +309,21 @@ func TestAWaitForTheMigrationHasAnEnd(t *testing.T) {
 	})
 }
 
+// Not parallel: OpenTelemetry reads the process's own environment, and an exporter that is none is one that was looked at.
+func TestTracesAreMadeOnlyWhereTheyAreAskedFor(t *testing.T) {
+	const none = "OTEL_TRACES_EXPORTER=nonsense"
+	name, value, _ := strings.Cut(none, "=")
+	t.Setenv(name, value)
+	database := "DATABASE_URL=" + pgtest.URL(t)
+	if err := run(t.Context(), nil, []string{database, "PORT=0", none}, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), "OTEL_") {
+		t.Errorf("an exporter that is none: %v", err)
+	}
+	_, _, stop := started(t, database)
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+}
+
 // Not parallel: it is the process's memory.
 func TestMemoryIsCollectedInTime(t *testing.T) {
 	percent, limit := debug.SetGCPercent(100), debug.SetMemoryLimit(math.MaxInt64)
