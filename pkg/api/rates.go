@@ -36,10 +36,10 @@ func (r *rates) admit(h http.Header, keyID string) bool {
 	if r.most == 0 {
 		return true
 	}
-	bucket := r.bucket(keyID)
-	ok := bucket.Allow()
+	bucket, now := r.bucket(keyID), time.Now()
+	ok := bucket.AllowN(now, 1)
 	h.Set(ratePolicyHeader, fmt.Sprintf(`"key";q=%d;w=1`, r.most))
-	h.Set(rateHeader, fmt.Sprintf(`"key";r=%d;t=1`, max(0, int(bucket.Tokens()))))
+	h.Set(rateHeader, fmt.Sprintf(`"key";r=%d;t=1`, max(0, int(bucket.TokensAt(now)))))
 	if !ok {
 		h.Set("Retry-After", "1")
 	}
