@@ -1,8 +1,10 @@
 package api
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"sync"
@@ -12,6 +14,7 @@ import (
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/google/uuid"
 
+	"github.com/sluicedev/sluice/pkg/pg/pgtest"
 	"github.com/sluicedev/sluice/pkg/queue"
 )
 
@@ -163,6 +166,10 @@ func TestReplay(t *testing.T) {
 	if got := decode[EnqueueResponse](s, again, http.StatusAccepted); got.ID != first.ID || again.Header.Get(replayedHeader) != "true" {
 		t.Errorf("replay: %s %v", again.body, again.Header)
 	}
+	s.enqueue(plainJob)
+	if got := s.enqueue(plainJob, keyHeader, "k,1%zz"); *got.Waiting.Position != 1 {
+		t.Errorf("the first in line is told that it is number %d", *got.Waiting.Position)
+	}
 	if job := decode[Job](s, s.do("GET", first.StatusURL, ""), http.StatusOK); *job.IdempotencyKey != "k,1%zz" {
 		t.Errorf("the key changed: %s", *job.IdempotencyKey)
 	}
@@ -177,8 +184,58 @@ func TestReplay(t *testing.T) {
 	if got := s.batch(`[{"type":"diary.entry","payload":{"input":"Hello"},"idempotency_key":"k,1%zz"}]`, "application/json")[0]; got != first.StatusURL {
 		t.Errorf("the key does not hold in a batch: %s", got)
 	}
-	if n := s.jobs(); n != 1 {
-		t.Errorf("%d jobs, want 1", n)
+	if n := s.jobs(); n != 2 {
+		t.Errorf("%d jobs, want 2", n)
+	}
+}
+
+// The trace of a request ends with what became of it.
+func TestATraceEndsWithItsRequest(t *testing.T) {
+	t.Parallel()
+	var ends []error
+	s := openWith(t, pgtest.New(t), func(s *Server) {
+		s.trace = func(context.Context, http.Header, int) (string, func(error)) {
+			return "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01", func(err error) { ends = append(ends, err) }
+		}
+	})
+	s.enqueue(plainJob)
+	s.do("POST", "/api/ai/enqueue", `{"type":"no.such","payload":{"input":"x"}}`)
+	if len(ends) != 2 || ends[0] != nil || ends[1] == nil {
+		t.Errorf("they ended with %v", ends)
+	}
+}
+
+// pieces gives so many bytes, a few at a time, and notes how much room there was for them.
+type pieces struct {
+	left, come int
+	roomiest   float64 // in times of what had come
+}
+
+func (p *pieces) Read(into []byte) (int, error) {
+	if p.come > 0 {
+		p.roomiest = max(p.roomiest, float64(len(into))/float64(p.come))
+	}
+	if p.left == 0 {
+		return 0, io.EOF
+	}
+	n := min(len(into), p.left, 1000)
+	p.left, p.come = p.left-n, p.come+n
+	return n, nil
+}
+
+// Room for a body comes with its bytes, whatever was promised; and one of the promised length gets no more than that.
+func TestRoomForABodyComesWithIt(t *testing.T) {
+	t.Parallel()
+	const come = 1 << 20
+	for _, promised := range []int64{-1, come / 2, come, 32 * come} {
+		p := &pieces{left: come}
+		body, err := readAll(p, promised)
+		if err != nil || len(body) != come || p.roomiest > 5 {
+			t.Errorf("of %d promised: %d bytes, %v; there was %.1f times as much room", promised, len(body), err, p.roomiest)
+		}
+		if promised == come && cap(body) > 2*come {
+			t.Errorf("room for %d bytes", cap(body))
+		}
 	}
 }
 
