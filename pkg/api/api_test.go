@@ -237,7 +237,7 @@ func (s *site) waitForLock() {
 		if waits {
 			return
 		}
-		if time.Since(begun) > 30*time.Second {
+		if time.Since(begun) > patience {
 			s.t.Fatal("nobody waits")
 		}
 	}

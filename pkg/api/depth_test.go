@@ -8,6 +8,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/labstack/echo/v4"
@@ -90,17 +91,13 @@ func TestDepthCapFrees(t *testing.T) {
 	s.enqueue(plainJob)
 	s.full(s.do("POST", "/api/ai/enqueue", plainJob))
 	decode[Job](s, s.do("POST", first.StatusURL+"/cancel", ""), http.StatusOK)
-	for deadline := time.Now().Add(10 * time.Second); ; {
+	s.until("the room of a cancelled job comes back", func() bool { // nothing tells when the next count is due
 		a := s.do("POST", "/api/ai/enqueue", plainJob)
-		if a.StatusCode == http.StatusAccepted {
-			break
+		if a.StatusCode != http.StatusAccepted {
+			s.full(a)
 		}
-		s.full(a)
-		if time.Now().After(deadline) {
-			t.Fatal("the room of a cancelled job does not come back")
-		}
-		time.Sleep(recountAge / 5) // nothing tells when the next count is due
-	}
+		return a.StatusCode == http.StatusAccepted
+	})
 	if n := s.jobs(); n != 3 {
 		t.Errorf("%d jobs, want 3", n)
 	}
@@ -135,40 +132,43 @@ func TestDepthCapHoldsInACrowd(t *testing.T) {
 	}
 }
 
-// What was stored before a count began is in it; what came later, or is under way, stands beside it.
+// What was stored before a count began is in it; what came later, or is under way, stands beside it. By the bubble's clock.
 func TestDepthIsCountedOnce(t *testing.T) {
 	t.Parallel()
-	counted, reads := int64(0), 0
-	d := newDepth(10, func(context.Context) (map[string]int64, error) {
-		reads++
-		return map[string]int64{"a": counted}, nil
+	synctest.Test(t, func(t *testing.T) {
+		counted, reads := int64(0), 0
+		d := newDepth(10, func(context.Context) (map[string]int64, error) {
+			reads++
+			return map[string]int64{"a": counted}, nil
+		})
+		admit := func(n int) bool {
+			t.Helper()
+			fits, err := d.admit(t.Context(), "a", n)
+			must(t, err)
+			return fits
+		}
+		if !admit(6) || admit(5) || !admit(4) || admit(1) || !admit(0) {
+			t.Error("what is under way is not counted")
+		}
+		d.settle("a", 6, 6)
+		d.settle("a", 4, 0)
+		if reads != 1 || !admit(4) {
+			t.Errorf("%d reads; what was not stored still takes room", reads)
+		}
+		d.settle("a", 4, 4)
+		time.Sleep(recountAge)
+		counted = 7 // ten were stored, three have started
+		if !admit(3) || admit(1) || reads != 2 {
+			t.Errorf("after the second of %d reads", reads)
+		}
+		if len(d.stored) != 0 {
+			t.Errorf("what the count has seen is kept: %v", d.stored)
+		}
+		d.settle("a", 3, 0)
+		if len(d.pending) != 0 {
+			t.Errorf("nothing is under way: %v", d.pending)
+		}
 	})
-	admit := func(n int) bool {
-		t.Helper()
-		fits, err := d.admit(t.Context(), "a", n)
-		must(t, err)
-		return fits
-	}
-	if !admit(6) || admit(5) || !admit(4) || admit(1) || !admit(0) {
-		t.Error("what is under way is not counted")
-	}
-	d.settle("a", 6, 6)
-	d.settle("a", 4, 0)
-	if reads != 1 || !admit(4) {
-		t.Errorf("%d reads; what was not stored still takes room", reads)
-	}
-	d.settle("a", 4, 4)
-	counted, d.at = 7, time.Now().Add(-recountAge) // ten were stored, three have started
-	if !admit(3) || admit(1) || reads != 2 {
-		t.Errorf("after the second of %d reads", reads)
-	}
-	if len(d.stored) != 0 {
-		t.Errorf("what the count has seen is kept: %v", d.stored)
-	}
-	d.settle("a", 3, 0)
-	if len(d.pending) != 0 {
-		t.Errorf("nothing is under way: %v", d.pending)
-	}
 }
 
 // A process that cannot count refuses for that, and does not forget what is under way.

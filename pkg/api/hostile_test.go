@@ -17,8 +17,8 @@ import (
 	"github.com/sluicedev/sluice/pkg/pg/pgtest"
 )
 
-// patience is for an event that has to come.
-const patience = 20 * time.Second
+// patience is for an event that has to come. It is no measure of speed.
+const patience = 2 * time.Minute
 
 // limited serves the site once more, under limits of its own.
 func (s *site) limited(limits connectionLimits) (address string) {

@@ -137,15 +137,15 @@ func TestLimitsOfStreams(t *testing.T) {
 // A stream outlives every time that a request has, and shows signs of life.
 func TestStreamsOutliveTheLimitsOfRequests(t *testing.T) {
 	t.Parallel()
-	s := openWith(t, pgtest.New(t), func(s *Server) {
+	unhurried := open(t)
+	made := unhurried.enqueue(plainJob)
+	s := openWith(t, unhurried.pool, func(s *Server) {
 		s.limits.request = time.Second
 		s.ofStreams.heartbeat = 50 * time.Millisecond
 	})
 	limits := ofConnections
 	limits.header, limits.read, limits.write, limits.idle = time.Second, time.Second, 1500*time.Millisecond, time.Second
-	address := s.limited(limits)
-	made := s.enqueue(plainJob)
-	s.url = "http://" + address
+	s.url = "http://" + s.limited(limits)
 	for _, path := range []string{made.EventsURL, "/api/ai/status/events"} {
 		var stream *openStream
 		s.until("it opens within the limit of a request, which a busy machine may miss", func() bool {
@@ -175,7 +175,7 @@ func TestHeadOfEvents(t *testing.T) {
 // Whoever leaves, or does not read, is let go, and there is room again.
 func TestReadersThatLeaveOrDoNotRead(t *testing.T) {
 	t.Parallel()
-	s := openWith(t, pgtest.New(t), func(s *Server) { s.ofStreams.write = 200 * time.Millisecond })
+	s := openWith(t, pgtest.New(t), func(s *Server) { s.ofStreams.write = time.Second })
 	made := s.enqueue(plainJob)
 	leaving := s.stream(made.EventsURL)
 	leaving.state()

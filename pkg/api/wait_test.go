@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/sluicedev/sluice/pkg/pg/pgtest"
+	"github.com/sluicedev/sluice/pkg/queue"
 )
 
 func TestPreferredWait(t *testing.T) {
@@ -38,6 +40,10 @@ func TestEnqueueWaitsForTheJob(t *testing.T) {
 	limits := ofConnections
 	limits.read, limits.write = 2*time.Second, 2*time.Second
 	s.works()
+	unseen := make(chan answer, 1)
+	go func() {
+		unseen <- s.unseeing().do("POST", "/api/ai/enqueue", `{"type":"kb.ingest","payload":{"input":"x"}}`, "Prefer", "wait=3")
+	}()
 	at := *s
 	at.url = "http://" + s.limited(limits)
 	answers := make(chan answer, 1)
@@ -57,11 +63,27 @@ func TestEnqueueWaitsForTheJob(t *testing.T) {
 		a.Header.Get(appliedHeader) != "wait=30" || a.Header.Get("Location") != jobPath(job.ID) {
 		t.Errorf("%v %s", a.Header, a.body)
 	}
+	// Where it is not seen at all, there is time left to describe it.
+	if a := <-unseen; decode[EnqueueResponse](s, a, http.StatusAccepted).Waiting == nil {
+		t.Errorf("not seen: %s", a.body)
+	}
 	// The same request again finds a job that has ended.
 	a = s.do("POST", "/api/ai/enqueue", plainJob, "Prefer", "wait=0", keyHeader, "k")
 	if got := decode[Job](s, a, http.StatusOK); got.ID != job.ID || a.Header.Get(replayedHeader) != "true" || a.Header.Get(appliedHeader) != "wait=0" {
 		t.Errorf("replayed: %v %s", a.Header, a.body)
 	}
+}
+
+// unseeing is a process of the site whose hub does not run.
+func (s *site) unseeing() *site {
+	s.t.Helper()
+	process := newServer(s.t, s, "")
+	process.limits = s.server.limits
+	server := httptest.NewServer(process.Handler())
+	s.t.Cleanup(server.Close)
+	at := *s
+	at.url = server.URL
+	return &at
 }
 
 // Else the answer is as ever, with the state as of now.
@@ -73,13 +95,8 @@ func TestEnqueueWaitsInVain(t *testing.T) {
 	if got := decode[EnqueueResponse](s, a, http.StatusAccepted); got.State != StateQueued || got.Waiting == nil || a.Header.Get(appliedHeader) != "wait=0" {
 		t.Errorf("%v %s", a.Header, a.body)
 	}
-	answers := make(chan answer, 1)
-	go func() { answers <- s.do("POST", "/api/ai/enqueue", plainJob, "Prefer", "wait=2") }()
-	s.until("it waits", s.server.hub.watched)
-	s.claim()
-	s.claim()
-	a = <-answers
-	if got := decode[EnqueueResponse](s, a, http.StatusAccepted); got.State != StateRunning || got.Waiting != nil || got.EventsURL != got.StatusURL+"/events" || a.Header.Get(appliedHeader) != "wait=2" {
+	a = s.do("POST", "/api/ai/enqueue", plainJob, "Prefer", "wait=1")
+	if got := decode[EnqueueResponse](s, a, http.StatusAccepted); got.State != StateQueued || *got.Waiting.Position != 2 || a.Header.Get(appliedHeader) != "wait=1" {
 		t.Errorf("%v %s", a.Header, a.body)
 	}
 	for _, prefer := range []string{"respond-async", "wait", "wait=soon"} {
@@ -87,6 +104,29 @@ func TestEnqueueWaitsInVain(t *testing.T) {
 			t.Errorf("%s: %d %v", prefer, a.StatusCode, a.Header)
 		}
 	}
+}
+
+// Whoever waits when the process stops is told the state that was seen last.
+func TestEnqueueWaitsUntilTheProcessStops(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	s.works()
+	process := newServer(t, s, "")
+	at, stop, served := s.serveApart(process)
+	answers := make(chan answer, 1)
+	go func() { answers <- at.do("POST", "/api/ai/enqueue", plainJob, "Prefer", "wait=60") }()
+	s.until("it waits", process.hub.watched)
+	job := s.claim()
+	s.until("it is seen to run", func() bool {
+		seen := process.hub.sightings()[job.ID]
+		return seen != nil && seen.State == queue.Running
+	})
+	stop()
+	a := <-answers
+	if got := decode[EnqueueResponse](s, a, http.StatusAccepted); got.State != StateRunning || got.Waiting != nil || got.EventsURL != got.StatusURL+"/events" || a.Header.Get(appliedHeader) != "wait=60" {
+		t.Errorf("%v %s", a.Header, a.body)
+	}
+	must(t, <-served)
 }
 
 // Only so many wait; whoever comes then is answered at once, and whoever leaves makes room.
