@@ -19,9 +19,6 @@ type bodies struct {
 func (b *bodies) bound(next echo.HandlerFunc) echo.HandlerFunc {
 	return func(c echo.Context) error {
 		r := c.Request()
-		if r.ContentLength == 0 {
-			return next(c)
-		}
 		body := &boundBody{ReadCloser: r.Body, of: b}
 		r.Body = body
 		defer func() {

@@ -146,7 +146,7 @@ func (s *Server) batch(tenant string, elements []json.RawMessage) queue.Batch {
 
 func (s *Server) batchFaults(elements []json.RawMessage, from int) error {
 	var faults []FieldError
-	for i := from; i < len(elements) && len(faults) <= maxErrors; i++ {
+	for i := from; i < len(elements) && len(faults) < maxErrors; i++ {
 		job, found := readJob(s.contract.batch, elements[i])
 		if len(job.Payload) > jobtype.MaxPayloadBytes {
 			return tooLargePayload(inBatch(i, payloadField))

@@ -131,6 +131,32 @@ func TestEndlessBody(t *testing.T) {
 	}
 }
 
+// Whoever is refused while it is still sending reads why: its connection is not closed in its face.
+func TestARefusedBodyIsReadToItsEnd(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	conn := dial(t, strings.TrimPrefix(s.url, "http://"))
+	body := strings.Repeat("x", maxDiscard/2) // more than any buffer takes
+	request := fmt.Sprintf("POST /no/such/path HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	if a := s.say(conn, bufio.NewReader(conn), request); a.StatusCode != http.StatusNotFound {
+		t.Errorf("status %d", a.StatusCode)
+	}
+}
+
+// The time that a sender takes is not that of a request's work.
+func TestASlowSenderIsServed(t *testing.T) {
+	t.Parallel()
+	const limit = time.Second
+	s := openWith(t, pgtest.New(t), func(s *Server) { s.limits.request = limit })
+	conn := dial(t, strings.TrimPrefix(s.url, "http://"))
+	_, err := io.WriteString(conn, fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", post, len(plainJob), plainJob[:10]))
+	must(t, err)
+	time.Sleep(limit + limit/2) // that slow is the client
+	if a := s.say(conn, bufio.NewReader(conn), plainJob[10:]); a.StatusCode != http.StatusAccepted {
+		t.Errorf("status %d", a.StatusCode)
+	}
+}
+
 // What the tests above make shorter is this by default.
 func TestLimitsOfConnections(t *testing.T) {
 	t.Parallel()
@@ -157,7 +183,7 @@ func TestBodyThatIsAnnouncedTooLarge(t *testing.T) {
 func TestBodiesHaveABoundTogether(t *testing.T) {
 	t.Parallel()
 	s := openWith(t, pgtest.New(t), func(s *Server) { s.bodies.most = 1 << 20 })
-	large := "[" + plainJob + strings.Repeat(" ", 1<<20) + "]"
+	large := "[" + plainJob + strings.Repeat(" ", 2<<20) + "]"
 	a := s.do("POST", "/api/ai/enqueue/batch", large)
 	if p := s.isProblem(a); a.StatusCode != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" || !strings.Contains(p.Detail, "large requests") {
 		t.Errorf("status %d: %s", a.StatusCode, a.body)
@@ -168,6 +194,23 @@ func TestBodiesHaveABoundTogether(t *testing.T) {
 	}
 	if n := s.jobs(); n != 1 {
 		t.Errorf("%d jobs", n)
+	}
+}
+
+// The bound is what may be held, and to give room back twice gives it back once.
+func TestTheBoundOfBodies(t *testing.T) {
+	t.Parallel()
+	b := &bodies{most: 4}
+	for text, fits := range map[string]bool{"full": true, "above": false} {
+		body := &boundBody{ReadCloser: io.NopCloser(strings.NewReader(text)), of: b}
+		if _, err := io.ReadAll(body); (err == nil) != fits {
+			t.Errorf("%s: %v", text, err)
+		}
+		body.release()
+		body.release()
+		if held := b.held.Load(); held != 0 {
+			t.Errorf("%s: %d bytes are held", text, held)
+		}
 	}
 }
 

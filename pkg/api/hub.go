@@ -230,11 +230,11 @@ func (h *hub) see(ctx context.Context) error {
 	before := h.sightings()
 	known := make([]queue.Known, 0, len(before))
 	for id, seen := range before {
-		if seen == nil || seen.Gone {
-			known = append(known, queue.Known{ID: id})
-		} else {
-			known = append(known, seen.Known())
+		k := queue.Known{ID: id}
+		if seen != nil {
+			k = seen.Known()
 		}
+		known = append(known, k)
 	}
 	news, err := h.news(ctx, known...)
 	if err != nil {
@@ -273,7 +273,7 @@ func (h *hub) note(ctx context.Context, n queue.News, before *sighting) error {
 		return err
 	}
 	now := &sighting{News: n, waiting: waiting}
-	now.event.id, now.event.last = now.sign(), n.Gone || n.State.Ended()
+	now.event.id, now.event.last = now.sign(), n.State.Ended()
 	if before != nil && before.event.id == now.event.id {
 		return nil
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -139,9 +141,19 @@ func TestNobodyLooksForNobody(t *testing.T) {
 func TestALookThatFails(t *testing.T) {
 	t.Parallel()
 	l, id := newLooks(), uuid.New()
+	var said strings.Builder
+	l.log = slog.New(slog.NewTextHandler(&said, nil))
 	seen := l.watch(alice, id)
-	if err := l.look(t.Context()); err != nil {
-		t.Fatal(err)
+	for range 2 {
+		if err := l.look(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if woken := len(seen.news) > 0; woken != (l.looked.Load() == 1) {
+			t.Errorf("told of something new by look %d: %v", l.looked.Load(), woken)
+		}
+		if l.looked.Load() == 1 {
+			<-seen.news
+		}
 	}
 	l.err = errors.New("away")
 	unseen := l.watch(alice, uuid.New())
@@ -151,8 +163,11 @@ func TestALookThatFails(t *testing.T) {
 	if _, err := unseen.first(t.Context()); !errors.Is(err, l.err) {
 		t.Errorf("whoever waits gets %v", err)
 	}
-	if got, err := seen.first(t.Context()); err != nil || got.ID != id {
+	if got, err := seen.first(t.Context()); err != nil || got.ID != id || len(seen.news) > 0 {
 		t.Errorf("whoever has seen its job gets %v, %v", got, err)
+	}
+	if got, err := l.watch(alice, unseen.id).latest(); got != nil || err != nil {
+		t.Errorf("whoever comes then gets %v, %v before the next look", got, err)
 	}
 	l.err = nil
 	if err := l.look(t.Context()); err != nil {
@@ -163,6 +178,13 @@ func TestALookThatFails(t *testing.T) {
 	}
 	if _, err := l.watch(bob, id).first(t.Context()); !errors.Is(err, queue.ErrNotFound) {
 		t.Errorf("another tenant gets %v", err)
+	}
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	l.err = context.Canceled
+	_ = l.look(stopped)
+	if n := strings.Count(said.String(), "\n"); n != 2 {
+		t.Errorf("that it failed, and works again, is said in %d lines: %s", n, said.String())
 	}
 }
 
@@ -185,5 +207,78 @@ func TestPlacesOfWatchedJobs(t *testing.T) {
 	}
 	if got, ok := newLineup(full).find(uuid.New(), alice); got != (stand{queue.MaxPosition, 0}) || !ok {
 		t.Errorf("far back: %v, %v", got, ok)
+	}
+}
+
+// Of what is estimated anew with each look an event's id tells nothing, and of all else everything.
+func TestTheIdOfAnEvent(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	seen := func(change func(*sighting)) string {
+		s := &sighting{News: queue.News{Job: queue.Job{State: queue.Queued, Lease: 1, UpdatedAt: now}},
+			waiting: &Waiting{Reason: WaitingReasonBreaker, Position: new(2), Until: new(now)}}
+		change(s)
+		return s.sign()
+	}
+	ids := map[string]string{}
+	for name, change := range map[string]func(*sighting){
+		"as it is":        func(*sighting) {},
+		"another lease":   func(s *sighting) { s.Lease++ },
+		"another state":   func(s *sighting) { s.State = queue.Delayed },
+		"changed later":   func(s *sighting) { s.UpdatedAt = now.Add(time.Millisecond) },
+		"gone":            func(s *sighting) { s.Gone = true },
+		"another place":   func(s *sighting) { s.waiting.Position = new(1) },
+		"no place":        func(s *sighting) { s.waiting.Position = nil },
+		"until later":     func(s *sighting) { s.waiting.Until = new(now.Add(time.Millisecond)) },
+		"another reason":  func(s *sighting) { s.waiting.Reason = WaitingReasonAccount },
+		"waiting no more": func(s *sighting) { s.waiting = nil },
+	} {
+		id := seen(change)
+		if ids[id] != "" {
+			t.Errorf("%s and %s have one id", name, ids[id])
+		}
+		ids[id] = name
+	}
+	limited := func(until time.Time) string {
+		return seen(func(s *sighting) { s.waiting.Reason, s.waiting.Until = WaitingReasonRateLimit, new(until) })
+	}
+	if limited(now) != limited(now.Add(time.Second)) {
+		t.Error("each estimate of when a limit ends is an event")
+	}
+}
+
+// Why a watched job waits, where its line or its last try tell.
+func TestWhyAWatchedJobWaits(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	why := func(n queue.News, before *sighting) *Waiting {
+		t.Helper()
+		w, err := s.server.whyWatched(t.Context(), n, before)
+		must(t, err)
+		return w
+	}
+	held := why(queue.News{Job: queue.Job{State: queue.Delayed, Upstream: new(upstreamName)}, LastOutcome: new(queue.Held), LastStatus: new(http.StatusNotFound)}, nil)
+	if held.Reason != WaitingReasonConfiguration {
+		t.Errorf("a model that is not there: %+v", held)
+	}
+	job := queue.News{Job: queue.Job{ID: uuid.New(), State: queue.Queued, Type: "diary.entry", Upstream: new(upstreamName)}}
+	third := &Waiting{Position: new(3)}
+	if got := why(job, &sighting{News: job, waiting: third}); got != third {
+		t.Errorf("one that has just left its line: %+v", got)
+	}
+	if got := why(job, nil); *got.Position != 1 {
+		t.Errorf("one that nobody has seen in it: %+v", got)
+	}
+}
+
+func TestPlacesOfNewcomers(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ queued, first, second int }{
+		{0, 0, 0}, {1, 0, 1}, {3, 2, 3}, {queue.MaxPosition - 1, queue.MaxPosition - 2, queue.MaxPosition - 1}, {queue.MaxPosition, queue.MaxPosition, queue.MaxPosition},
+	} {
+		p := &place{queued: c.queued}
+		if first, second := p.next(), p.next(); first != c.first || second != c.second {
+			t.Errorf("%d are queued: %d and %d ahead, want %d and %d", c.queued, first, second, c.first, c.second)
+		}
 	}
 }

@@ -1,14 +1,18 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/uuid"
+
+	"github.com/sluicedev/sluice/pkg/queue"
 )
 
 func TestPagesHoldEveryJobOnce(t *testing.T) {
@@ -87,6 +91,41 @@ func TestCancelAndRetry(t *testing.T) {
 	job = decode[Job](s, s.do("POST", made.StatusURL+"/retry", ""), http.StatusOK)
 	if job.State != StateQueued || job.Waiting == nil || job.FinishedAt != nil {
 		t.Errorf("retried: %+v", job)
+	}
+}
+
+// Workers are told of a job that is retried, and whoever watches, here and elsewhere, of each change.
+func TestChangesByHandAreTold(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	here := s.unseeing()
+	made := here.enqueue(plainJob)
+	conn, err := s.pool.Acquire(t.Context())
+	must(t, err)
+	defer conn.Release()
+	hears := func(channels ...string) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		for heard := map[string]bool{}; len(heard) < len(channels); {
+			n, err := conn.Conn().WaitForNotification(ctx)
+			must(t, err)
+			if heard[n.Channel] = true; !slices.Contains(channels, n.Channel) {
+				t.Errorf("%s was rung", n.Channel)
+			}
+		}
+	}
+	_, err = conn.Exec(t.Context(), "listen "+queue.StateChannel)
+	must(t, err)
+	decode[Job](s, s.do("POST", made.StatusURL+"/cancel", ""), http.StatusOK)
+	hears(queue.StateChannel)
+	_, err = conn.Exec(t.Context(), "listen "+queue.ReadyChannel)
+	must(t, err)
+	decode[Job](s, s.do("POST", made.StatusURL+"/retry", ""), http.StatusOK)
+	hears(queue.StateChannel, queue.ReadyChannel)
+	decode[Job](here, here.do("POST", made.StatusURL+"/cancel", ""), http.StatusOK)
+	if len(here.server.hub.rung) != 1 {
+		t.Error("the hub is not told")
 	}
 }
 

@@ -103,7 +103,6 @@ func refuse(err error) *refusal {
 		own      *refusal
 		conflict *queue.Conflict
 		routing  *echo.HTTPError
-		tooLarge *http.MaxBytesError
 	)
 	switch {
 	case errors.As(err, &own):
@@ -118,8 +117,6 @@ func refuse(err error) *refusal {
 		return &refusal{status: http.StatusServiceUnavailable, detail: "somebody else kept changing the job; nothing was changed here, try again"}
 	case errors.As(err, &conflict):
 		return &refusal{status: http.StatusConflict, detail: conflict.Error()}
-	case errors.As(err, &tooLarge):
-		return tooLargeBody(tooLarge.Limit)
 	case errors.As(err, &routing):
 		return refuseRouting(routing)
 	case unavailable(err):
@@ -146,7 +143,7 @@ func tooLargeBody(limit int64) *refusal {
 func unavailable(err error) bool {
 	var network net.Error
 	var connect *pgconn.ConnectError
-	if errors.Is(err, context.DeadlineExceeded) || errors.As(err, &connect) || errors.As(err, &network) || pgconn.SafeToRetry(err) {
+	if errors.As(err, &connect) || errors.As(err, &network) || pgconn.SafeToRetry(err) { // a deadline is an error of the network's kind
 		return true
 	}
 	// 08 is a broken connection, 53 a lack of resources, 57P a shutdown, 57014 a statement's time-out, 25006 a server

@@ -129,6 +129,10 @@ func TestPanicsAndInsides(t *testing.T) {
 	if p := s.isProblem(a); a.StatusCode != http.StatusInternalServerError || p.RequestID != "req-1" || strings.Contains(string(a.body), "secret") {
 		t.Errorf("panic: %s", a.body)
 	}
+	s.server.echo.GET("/late", func(c echo.Context) error { _ = c.String(http.StatusOK, "so far"); panic("too late") })
+	if a := s.do("GET", "/late", ""); string(a.body) != "so far" {
+		t.Errorf("a panic within an answer: %s", a.body)
+	}
 	_, err := s.pool.Exec(t.Context(), `alter table jobs rename to gone`)
 	must(t, err)
 	a = s.do("GET", "/api/ai/jobs", "", "X-Request-Id", "req-2")
@@ -145,7 +149,7 @@ func TestPanicsAndInsides(t *testing.T) {
 func TestRequestIDsAreHarmless(t *testing.T) {
 	t.Parallel()
 	s := open(t)
-	for id, kept := range map[string]bool{"req-1/a:b": true, "a b": false, strings.Repeat("x", maxRequestID+1): false, `a"b`: false, "é": false, "": false} {
+	for id, kept := range map[string]bool{"req-1/a:b": true, strings.Repeat("x", maxRequestID): true, "a b": false, strings.Repeat("x", maxRequestID+1): false, `a"b`: false, "é": false, "": false} {
 		got := s.do("GET", "/livez", "", "X-Request-Id", id).Header.Get("X-Request-Id")
 		if (got == id) != kept || got == "" {
 			t.Errorf("%q: answered with %q", id, got)
@@ -188,6 +192,14 @@ func TestWebPagesOfOtherOrigins(t *testing.T) {
 	if a.StatusCode != http.StatusNoContent || a.Header.Get("Access-Control-Allow-Origin") != friend || !strings.Contains(a.Header.Get("Access-Control-Allow-Headers"), keyHeader) {
 		t.Errorf("preflight: %d %v", a.StatusCode, a.Header)
 	}
+	if h := a.Header; h.Get("Access-Control-Allow-Methods") != "GET,POST" || h.Get("Access-Control-Max-Age") != "600" ||
+		h.Get("Access-Control-Allow-Headers") != "Content-Type,Authorization,Idempotency-Key,Prefer,Last-Event-ID,X-Request-Id" {
+		t.Errorf("preflight: %v", h)
+	}
+	const exposed = "Location,Idempotency-Replayed,Preference-Applied,Retry-After,RateLimit,RateLimit-Policy,WWW-Authenticate,X-Request-Id"
+	if got := s.do("GET", made.StatusURL, "", "Origin", friend).Header.Get("Access-Control-Expose-Headers"); got != exposed {
+		t.Errorf("a friend's page may read %s", got)
+	}
 	if a := s.do("POST", cancel, "", "Origin", friend, "Sec-Fetch-Site", "cross-site"); a.StatusCode != http.StatusOK || a.Header.Get("Access-Control-Allow-Origin") != friend {
 		t.Errorf("a friend's page: %d %v", a.StatusCode, a.Header)
 	}
@@ -201,7 +213,7 @@ func TestAnswersAreNotSniffedOrKept(t *testing.T) {
 	s := open(t)
 	for _, path := range []string{"/api/ai/status", "/no/such/path"} {
 		h := s.do("GET", path, "").Header
-		if h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Cache-Control") != "no-store" || h.Get("Content-Security-Policy") == "" {
+		if h.Get("X-Content-Type-Options") != "nosniff" || h.Get("Cache-Control") != "no-store" || h.Get("Referrer-Policy") != "no-referrer" || h.Get("Content-Security-Policy") == "" {
 			t.Errorf("%s: %v", path, h)
 		}
 	}

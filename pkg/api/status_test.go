@@ -89,14 +89,24 @@ func TestHealthShowsTheWorstBreaker(t *testing.T) {
 	if string(a.body) != fresh {
 		t.Errorf("got %s", a.body)
 	}
-	s.exec(`insert into upstreams (name, state, reason, failures, opened_at, retry_at) values
-		('a:1', 'closed', null, 4, null, null),
-		('b:1', 'open', 'failures', 5, '2026-01-01 00:00:00.5Z', now()),
-		('c:1', 'open', 'failures', 2, now(), now())`)
+	s.exec(`insert into upstreams (name, state, reason, failures, opened_at, retry_at, probe_id, probe_worker, probe_until) values
+		('a:1', 'closed', null, 4, null, null, null, null, null),
+		('b:1', 'open', 'failures', 2, now(), now(), null, null, null),
+		('c:1', 'open', 'failures', 5, '2026-01-01 00:00:00.5Z', now(), null, null, null),
+		('d:1', 'half-open', 'failures', 9, now(), now(), gen_random_uuid(), 'w', now())`)
 	s.server.fleet.forget(everybody)
 	got := decode[Health](s, s.do("GET", "/api/health", ""), http.StatusOK).Worker.Breaker
 	if got.State != BreakerStateOpen || got.Failures != 5 || *got.OpenedAt != 1767225600500 {
 		t.Errorf("got %+v", got)
+	}
+	s.exec(`delete from upstreams where state = 'open'`)
+	s.exec(`update upstreams set failures = 3 where name = 'd:1'`)
+	s.server.fleet.forget(everybody)
+	if got := decode[Health](s, s.do("GET", "/api/health", ""), http.StatusOK).Worker.Breaker; got.State != BreakerStateHalfOpen {
+		t.Errorf("beside one that is closed: %+v", got)
+	}
+	if a := s.do("GET", "/api/health?x=1", ""); a.StatusCode != http.StatusBadRequest || s.isProblem(a).Errors == nil {
+		t.Errorf("what is wrong with a request is not told: %s", a.body)
 	}
 }
 
@@ -129,6 +139,11 @@ func TestNotReadyWithAnOldSchema(t *testing.T) {
 	s.exec(`update sluice_db_version set is_applied = false where version_id = (select max(version_id) from sluice_db_version)`)
 	if a := s.do("GET", "/readyz", ""); a.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(a.body), "api migrate") {
 		t.Errorf("got %d %s", a.StatusCode, a.body)
+	}
+	s.exec(`update sluice_db_version set is_applied = true`)
+	s.exec(`insert into sluice_db_version (version_id, is_applied) select max(version_id) + 1, true from sluice_db_version`)
+	if a := s.do("GET", "/readyz", ""); a.StatusCode != http.StatusOK { // migrations keep the previous binaries working
+		t.Errorf("with a newer schema: %d %s", a.StatusCode, a.body)
 	}
 }
 
@@ -210,6 +225,9 @@ func TestWithoutTheDatabase(t *testing.T) {
 			t.Errorf("health: %s", a.body)
 		}
 	}
+	if log := s.log.String(); !strings.Contains(log, `level=WARN msg="a request could not be served for now"`) || strings.Contains(log, "level=ERROR") {
+		t.Errorf("the log says %s", log)
+	}
 	decode[Yes](s, s.do("GET", "/livez", ""), http.StatusOK)
 	if text := string(s.do("GET", "/metrics", "").body); !strings.Contains(text, "\nsluice_database_up 0\n") || strings.Contains(text, "sluice_queue_depth{") {
 		t.Errorf("metrics: %s", text)
@@ -268,6 +286,43 @@ func TestAWatchHasABound(t *testing.T) {
 	if got, ok := w.fresh(maxWatched); len(w.seen) != 1 || got != maxWatched || !ok {
 		t.Errorf("beyond the bound %d are kept, and the latest is %d", len(w.seen), got)
 	}
+}
+
+// Whoever changed something sees it, although a read from before is still under way.
+func TestWhatIsForgottenIsReadAnew(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var reads atomic.Int64
+		release := make(chan struct{})
+		w := newWatch(func(context.Context, string) (int64, error) {
+			n := reads.Add(1)
+			<-release
+			return n, nil
+		})
+		before := make(chan int64)
+		go func() { n, _ := w.get(t.Context(), "k"); before <- n }()
+		synctest.Wait()
+		w.forget("k")
+		go func() { n, _ := w.get(t.Context(), "k"); before <- n }()
+		synctest.Wait()
+		close(release)
+		if a, b := <-before, <-before; a+b != 3 {
+			t.Errorf("read %d and %d", a, b)
+		}
+	})
+}
+
+// The database's time goes on between two reads. By the bubble's clock.
+func TestTheFleetsClockGoesOn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		theirs := time.Now().Add(-time.Hour)
+		f := fleet{upstreams: []upstream.Status{{Now: theirs}}, readAt: time.Now()}
+		time.Sleep(watchAge / 2)
+		if got := f.now(); !got.Equal(theirs.Add(watchAge / 2)) {
+			t.Errorf("%s after %s", got, theirs)
+		}
+	})
 }
 
 func TestWatchKeepsNoError(t *testing.T) {

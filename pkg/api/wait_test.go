@@ -82,7 +82,7 @@ func (s *site) unseeing() *site {
 	server := httptest.NewServer(process.Handler())
 	s.t.Cleanup(server.Close)
 	at := *s
-	at.url = server.URL
+	at.url, at.server = server.URL, process
 	return &at
 }
 
