@@ -13,7 +13,7 @@ import (
 func TestAFrozenWorkersLateResultsChangeNothing(t *testing.T) {
 	t.Parallel()
 	s := start(t, llmtest.WithScript(llmtest.Script{}))
-	frozen := s.worker("SLUICE_DEATH_AFTER=3s")
+	frozen := s.worker("SLUICE_DEATH_AFTER=6s")
 	s.enqueue("diary.entry", "warm up")
 	s.untilDone(1)
 	s.sim.Hold()
@@ -25,7 +25,7 @@ func TestAFrozenWorkersLateResultsChangeNothing(t *testing.T) {
 	}
 	signal(t, frozen, syscall.SIGSTOP)
 	s.sim.Release() // the answers wait in the frozen worker's sockets
-	s.worker("SLUICE_DEATH_AFTER=3s")
+	s.worker("SLUICE_DEATH_AFTER=6s")
 	s.untilDone(6)
 	const ends = `select md5(string_agg(j::text, ',' order by id)) from jobs j`
 	var before, after string

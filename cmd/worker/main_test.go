@@ -139,7 +139,7 @@ func TestFromStartToStop(t *testing.T) {
 	}
 	for path, word := range map[string]string{
 		"/livez": "ok", "/readyz": "ok", "/debug/pprof/": "goroutine", "/debug/pprof/symbol": "num_symbols",
-		"/metrics": `sluice_pool_connections_max{pool="pulse"} 2`,
+		"/metrics": `sluice_pool_connections_max{pool="pulse"} 2`, "/metrics?load": "sluice_worker_slots 7",
 	} {
 		if status, body := get(t, p.admin+path); status != http.StatusOK || !strings.Contains(body, word) {
 			t.Errorf("%s: %d without %q: %.200s", path, status, word, body)

@@ -282,3 +282,21 @@ func TestPlacesOfNewcomers(t *testing.T) {
 		}
 	}
 }
+
+// A notification is a nudge, as is that nothing was missed while nobody listened.
+func TestTheHubHears(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	ctx, stop := context.WithCancel(t.Context())
+	url := s.pool.Config().ConnString()
+	h, done := newHub(s.server, url), make(chan struct{})
+	go func() { h.hear(ctx, url); close(done) }()
+	<-h.rung // it listens
+	s.exec(`select pg_notify($1, '')`, queue.StateChannel)
+	<-h.rung
+	stop()
+	<-done
+	if log := s.log.String(); strings.Contains(log, "notifications") {
+		t.Errorf("that it was told to stop is said: %s", log)
+	}
+}
