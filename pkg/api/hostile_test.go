@@ -160,7 +160,7 @@ func TestASlowSenderIsServed(t *testing.T) {
 // What the tests above make shorter is this by default.
 func TestLimitsOfConnections(t *testing.T) {
 	t.Parallel()
-	want := connectionLimits{header: 5 * time.Second, read: time.Minute, write: 150 * time.Second, idle: 2 * time.Minute, headerBytes: 32 << 10, connections: 15_000}
+	want := connectionLimits{header: 5 * time.Second, read: time.Minute, write: 150 * time.Second, idle: 2 * time.Minute, drain: 15 * time.Second, headerBytes: 32 << 10, connections: 15_000}
 	if ofConnections != want {
 		t.Errorf("%+v, want %+v", ofConnections, want)
 	}

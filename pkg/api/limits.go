@@ -66,10 +66,11 @@ var ofWork = workLimits{request: requestTimeout, probe: probeTimeout}
 // connectionLimits bound what a client can hold of the server without asking for anything.
 type connectionLimits struct {
 	header, read, write, idle time.Duration
+	drain                     time.Duration // from the order to stop
 	headerBytes, connections  int
 }
 
 var ofConnections = connectionLimits{
-	header: headerTimeout, read: readTimeout, write: writeTimeout, idle: idleTimeout,
+	header: headerTimeout, read: readTimeout, write: writeTimeout, idle: idleTimeout, drain: drainTimeout,
 	headerBytes: maxHeader, connections: maxConnections,
 }

@@ -56,10 +56,10 @@ func serve(ctx context.Context, ln net.Listener, handler http.Handler, log *slog
 	var drained sync.WaitGroup
 	drained.Go(func() {
 		<-ctx.Done()
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), limits.drain)
 		defer cancel()
 		if err := srv.Shutdown(grace); err != nil {
-			log.Warn("requests were cut off", "after", drainTimeout)
+			log.Warn("requests were cut off", "after", limits.drain)
 			srv.Close()
 		}
 	})

@@ -3,11 +3,13 @@ package api
 import (
 	"bufio"
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httptrace"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -118,6 +120,33 @@ func TestServeDrains(t *testing.T) {
 	s.server.Handler().ServeHTTP(rec, httptest.NewRequest("GET", "/readyz", nil))
 	if rec.Code != http.StatusServiceUnavailable {
 		t.Errorf("a stopping process says that it is ready: %d", rec.Code)
+	}
+}
+
+// One that goes on for longer than it may is cut off.
+func TestServeCutsOff(t *testing.T) {
+	t.Parallel()
+	s := open(t)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	limits := ofConnections
+	limits.drain, limits.read = 100*time.Millisecond, time.Hour
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- serve(ctx, ln, s.server.Handler(), s.server.log, limits) }()
+	conn := dial(t, ln.Addr().String())
+	_, err = io.WriteString(conn, post+"Expect: 100-continue\r\nContent-Length: 2\r\n\r\n")
+	must(t, err)
+	in := bufio.NewReader(conn)
+	_, err = http.ReadResponse(in, nil) // the handler waits for the body
+	must(t, err)
+	stop()
+	must(t, <-served)
+	if _, err := in.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("its connection: %v", err)
+	}
+	if !strings.Contains(s.log.String(), "requests were cut off") {
+		t.Errorf("it is not said: %s", s.log)
 	}
 }
 
