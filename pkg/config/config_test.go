@@ -311,8 +311,20 @@ func TestSecretsFromFiles(t *testing.T) {
 	wantMistake(t, err, "OPENAI_API_KEY_FILE", "/does/not/exist", "no such file")
 	_, err = config.Worker(without("DATABASE_URL", "DATABASE_URL_FILE", write(t, "empty", "\n")))
 	wantMistake(t, err, "DATABASE_URL_FILE", "empty")
-	_, err = config.Worker(without("DATABASE_URL", "DATABASE_URL_FILE", write(t, "huge", strings.Repeat("x", 1<<17))))
+	largest := database + "?application_name="
+	largest += strings.Repeat("x", 64<<10-len(largest))
+	if _, err := config.Worker(without("DATABASE_URL", "DATABASE_URL_FILE", write(t, "largest", largest))); err != nil {
+		t.Error(err)
+	}
+	_, err = config.Worker(without("DATABASE_URL", "DATABASE_URL_FILE", write(t, "huge", largest+"x")))
 	wantMistake(t, err, "DATABASE_URL_FILE", "larger than")
+}
+
+// Of a long value so much is shown as it takes to recognise it, in whole characters.
+func TestLongValuesAreShortened(t *testing.T) {
+	t.Parallel()
+	_, err := config.API(with("PORT", "x"+strings.Repeat("é", 100)))
+	wantMistake(t, err, `PORT: is "x`+strings.Repeat("é", 49)+`…", must be`)
 }
 
 func TestSecretsAreNeverShown(t *testing.T) {

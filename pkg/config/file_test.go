@@ -240,6 +240,7 @@ func TestWebhooksOfTenants(t *testing.T) {
 	if !maps.Equal(cfg.Webhooks, want) {
 		t.Errorf("webhooks %+v", cfg.Webhooks)
 	}
+	mustLoad(t, "webhooks: {acme: {url: 'http://a.example/"+strings.Repeat("x", 2031)+"'}}\n", "SLUICE_WEBHOOK_SECRET", secretA) // the longest
 	_, err := load(t, "webhooks: {globex: {url: 'http://globex.example/'}}\n")
 	wantMistake(t, err, "webhooks.globex.secret_env: is not set, and neither is SLUICE_WEBHOOK_SECRET")
 	_, err = load(t, "webhooks: {acme: {secret_env: ACME, secret: x}}\n", "ACME", secretA)
@@ -318,6 +319,7 @@ func TestMistakesOfTheFile(t *testing.T) {
 		{"a tenant with nothing", "webhooks: {acme: {}}\n", "webhooks.acme: must have a url"},
 		{"a webhook's URL", "webhooks: {acme: {url: 'acme.example'}}\n", `webhooks.acme.url: is "acme.example", must be an absolute`},
 		{"a webhook's URL without end", "webhooks: {acme: {url: 'http://a.example/" + strings.Repeat("x", 2032) + "'}}\n", "of at most 2048 characters"},
+		{"a webhook's URL with a fragment", "webhooks: {acme: {url: 'http://a.example/#top'}}\n", "without user and fragment"},
 		{"a secret as a name", "webhooks: {acme: {secret_env: whsec_topsecret}}\n", "webhooks.acme.secret_env: must be the name"},
 		{"a key as a name", "upstreams: {openai: {base_url: 'http://localhost/v1', api_key_env: sk-topsecret}}\n", "upstreams.openai.api_key_env: must be the name"},
 	} {
