@@ -183,7 +183,7 @@ func TestBodyThatIsAnnouncedTooLarge(t *testing.T) {
 func TestBodiesHaveABoundTogether(t *testing.T) {
 	t.Parallel()
 	s := openWith(t, pgtest.New(t), func(s *Server) { s.bodies.most = 1 << 20 })
-	large := "[" + plainJob + strings.Repeat(" ", 2<<20) + "]"
+	large := "[" + plainJob + strings.Repeat(" ", 16<<20) + "]" // more than is read at once
 	a := s.do("POST", "/api/ai/enqueue/batch", large)
 	if p := s.isProblem(a); a.StatusCode != http.StatusServiceUnavailable || a.Header.Get("Retry-After") == "" || !strings.Contains(p.Detail, "large requests") {
 		t.Errorf("status %d: %s", a.StatusCode, a.body)

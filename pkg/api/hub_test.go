@@ -155,6 +155,9 @@ func TestALookThatFails(t *testing.T) {
 			<-seen.news
 		}
 	}
+	if late := l.watch(alice, id); len(late.news) != 1 {
+		t.Error("whoever comes when its job was seen is not told of it")
+	}
 	l.err = errors.New("away")
 	unseen := l.watch(alice, uuid.New())
 	if err := l.look(t.Context()); !errors.Is(err, l.err) {
