@@ -86,7 +86,7 @@ func TestEveryCallIsAnAttemptAndEveryJobIsDone(t *testing.T) {
 func TestJobsOfAKilledWorkerAreDoneByOthers(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	victim := s.worker("SLUICE_DEATH_AFTER=6s")
+	victim := s.worker("SLUICE_DEATH_AFTER=4s")
 	s.enqueue("diary.entry", "warm up")
 	s.untilDone(1)
 	s.sim.Hold()
@@ -96,7 +96,7 @@ func TestJobsOfAKilledWorkerAreDoneByOthers(t *testing.T) {
 	if err := s.sim.AwaitHeld(t.Context(), 5); err != nil {
 		t.Fatal(err)
 	}
-	s.worker("SLUICE_DEATH_AFTER=6s")
+	s.worker("SLUICE_DEATH_AFTER=4s")
 	victim.kill()
 	killed := time.Now()
 	s.sim.Release()
@@ -105,7 +105,7 @@ func TestJobsOfAKilledWorkerAreDoneByOthers(t *testing.T) {
 	if err := s.db.QueryRow(t.Context(), `select max(started_at) from attempts where number = 2`).Scan(&found); err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("with SLUICE_DEATH_AFTER=6s the last of its jobs ran elsewhere after %v", found.Sub(killed).Round(time.Millisecond))
+	t.Logf("with SLUICE_DEATH_AFTER=4s the last of its jobs ran elsewhere after %v", found.Sub(killed).Round(time.Millisecond))
 	if n := s.count(`select count(*) from attempts where outcome = 'lost' and charged`); n != 5 {
 		t.Errorf("%d lost attempts, want 5", n)
 	}

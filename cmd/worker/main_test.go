@@ -14,6 +14,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -325,17 +326,17 @@ func TestASignalThatComesTwiceAtOnceIsOne(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, signalled := context.WithCancel(t.Context())
-		ends := false // the process, with the next signal
-		heedInsistence(ctx, func() { ends = true })
+		var ends atomic.Bool // the process, with the next signal
+		heedInsistence(ctx, func() { ends.Store(true) })
 		signalled()
 		time.Sleep(echo - time.Millisecond)
 		synctest.Wait()
-		if ends {
+		if ends.Load() {
 			t.Error("an echo of the first signal ends the process")
 		}
 		time.Sleep(time.Millisecond)
 		synctest.Wait()
-		if !ends {
+		if !ends.Load() {
 			t.Error("nobody can insist")
 		}
 	})

@@ -1,8 +1,8 @@
 package queue
 
 import (
+	"cmp"
 	"context"
-	"errors"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -39,7 +39,7 @@ func planned[T any](ctx context.Context, db pg.DB, plan string, row pgx.RowToFun
 		rows, _ := results.Query() // its error is in rows
 		list, err = pgx.CollectRows(rows, row)
 	}
-	return list, errors.Join(err, results.Close())
+	return list, cmp.Or(err, results.Close())
 }
 
 // of gives one column of a list of rows, as unnest takes it.
