@@ -298,16 +298,21 @@ func TestStatementsPrepare(t *testing.T) {
 		"join": joinSQL, "beat": beatSQL, "leave": leaveSQL, "rescue": rescueSQL, "counts": countsSQL, "inFlight": inFlightSQL,
 		"enqueueNew": enqueueNewSQL, "position": positionSQL, "get": getSQL, "attempts": attemptsSQL, "promote": promoteSQL,
 		"expireReady": expireReadySQL, "expireDelayed": expireDelayedSQL, "compact": compactSQL, "repair": repairSQL, "bell": bellSQL,
-		"news": newsSQL, "front": frontSQL,
+		"news": newsSQL, "front": frontSQL, "manyDelayed": manyDelayedSQL,
 	} {
 		if _, err := conn.Conn().Prepare(t.Context(), name, sql); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	for state, source := range sources {
-		for name, sql := range map[string]string{"list": listSQL, "floor": floorSQL} {
-			if _, err := conn.Conn().Prepare(t.Context(), name+" "+string(state), fmt.Sprintf(sql, source)); err != nil {
-				t.Errorf("%s %s: %v", name, state, err)
+		floor := source
+		if sample, ok := samples[state]; ok {
+			floor = sample
+		}
+		for sql, source := range map[string]string{listSQL: source, floorSQL: floor} {
+			sql = fmt.Sprintf(sql, source)
+			if _, err := conn.Conn().Prepare(t.Context(), sql, sql); err != nil {
+				t.Errorf("%s: %v\n%s", state, err, sql)
 			}
 		}
 	}

@@ -54,7 +54,7 @@ type Page struct {
 
 // sources say where the ids of a tenant's jobs in a state stand, so that a few among a million are found at once.
 var sources = map[State]string{
-	Queued:  `select job_id from ready where tenant = $1`,
+	Queued:  `select job_id from ready where tenant = $1 and ($3 = '' or type = $3)`,
 	Delayed: `select job_id from delayed where tenant = $1`,
 	Running: `select j.id from claims c, unnest(c.job_ids, c.leases) as u(job_id, lease)
 		join jobs j on j.id = u.job_id and j.lease = u.lease where j.worker = c.worker and j.tenant = $1`,
@@ -68,7 +68,7 @@ const everyJob = `select id from jobs where tenant = $1`
 
 // exact tells whether each id that the source gives is of a job to list. An ended one may have been deleted by hand.
 func (f Filter) exact() bool {
-	return f.Type == "" && f.State != Done && f.State != Failed && f.State != Cancelled
+	return f.State == Queued || f.Type == "" && f.State != Done && f.State != Failed && f.State != Cancelled
 }
 
 // The payload and the result are left out: a page of them could be 200 MiB. There is always an id to be below: with
@@ -84,8 +84,15 @@ where tenant = $1 and ($2 = '' or state = $2) and ($3 = '' or type = $3)
 order by known.id desc
 limit $7`
 
-// floorSQL tells how far down MaxLook ids reach.
+// floorSQL tells how far down so many ids reach.
 const floorSQL = `select id from (%s) source(id) where id < $2 order by id desc offset $3 limit 1`
+
+// samples are a hundredth of the ids of those who wait. As many ids of it as a page has reach further down than the page does,
+// so that a million need not be sorted for the newest 25.
+var samples = map[State]string{
+	Queued:  `select job_id from ready tablesample system (1) where tenant = $1 and ($4 = '' or type = $4)`,
+	Delayed: `select job_id from delayed tablesample system (1) where tenant = $1 and $4 = ''`,
+}
 
 // List reads a page of a tenant's jobs. It looks at MaxLook jobs at most, so that a page of a type that is rare, or of done
 // jobs below a million that wait, may be short or even empty, and its Next goes on from there.
@@ -95,28 +102,65 @@ func (q *Queue) List(ctx context.Context, f Filter) (Page, error) {
 	}
 	f.Limit, f.Before = min(f.Limit, MaxPage), cmp.Or(f.Before, uuid.Max)
 	if f.State == Queued || f.State == Delayed {
-		// The narrow tables are in another order. Where so many wait that sorting them takes long, the newest jobs are among them.
-		if page, err := q.list(ctx, everyJob, f, uuid.Nil, glance); err != nil || len(page.Jobs) == f.Limit {
-			return page, err
-		}
+		return q.listWaiting(ctx, f)
 	}
 	if f.exact() {
 		return q.list(ctx, sources[f.State], f, uuid.Nil, f.Limit)
 	}
-	page, err := q.list(ctx, sources[f.State], f, uuid.Nil, MaxLook)
+	return q.listFound(ctx, sources[f.State], f)
+}
+
+// listWaiting is List of jobs in the narrow tables, which are in another order. Where so many wait that they take long to read,
+// the newest jobs are mostly among them. Of those who are delayed the table does not tell the type.
+func (q *Queue) listWaiting(ctx context.Context, f Filter) (Page, error) {
+	if page, err := q.list(ctx, everyJob, f, uuid.Nil, glance); err != nil || len(page.Jobs) == f.Limit {
+		return page, err
+	}
+	if f.exact() {
+		floor, err := q.floor(ctx, samples[f.State], f, f.Limit, f.Type)
+		if err != nil {
+			return Page{}, err
+		}
+		return q.list(ctx, sources[f.State], f, floor, f.Limit)
+	}
+	source := sources[f.State]
+	if many, err := q.manyDelayed(ctx, f.Tenant); err != nil {
+		return Page{}, err
+	} else if many {
+		source = everyJob
+	}
+	return q.listFound(ctx, source, f)
+}
+
+// listFound is List from a source that gives the ids of other jobs, too.
+func (q *Queue) listFound(ctx context.Context, source string, f Filter) (Page, error) {
+	page, err := q.list(ctx, source, f, uuid.Nil, MaxLook)
 	if err != nil || page.Next != uuid.Nil {
 		return page, err
 	}
 	// Nobody knows yet how far down that was. It is asked before the jobs are read, so that none is left out or told twice.
-	var floor uuid.UUID
-	err = q.db.QueryRow(ctx, fmt.Sprintf(floorSQL, sources[f.State]), f.Tenant, f.Before, MaxLook-1).Scan(&floor)
-	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		return page, nil
-	case err != nil:
-		return Page{}, fmt.Errorf("look down a list: %w", err)
+	floor, err := q.floor(ctx, source, f, MaxLook)
+	if err != nil || floor == uuid.Nil {
+		return page, err
 	}
-	return q.list(ctx, sources[f.State], f, floor, MaxLook)
+	return q.list(ctx, source, f, floor, MaxLook)
+}
+
+// floor is the id that so many ids of a source reach down to; uuid.Nil: there are fewer.
+func (q *Queue) floor(ctx context.Context, source string, f Filter, ids int, args ...any) (floor uuid.UUID, err error) {
+	err = q.db.QueryRow(ctx, fmt.Sprintf(floorSQL, source), append([]any{f.Tenant, f.Before, ids - 1}, args...)...).Scan(&floor)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return uuid.Nil, nil
+	}
+	return floor, wrap("look down a list", err)
+}
+
+const manyDelayedSQL = `select count(*) = $2 from (select from delayed where tenant = $1 limit $2) d`
+
+// manyDelayed tells whether more of a tenant's jobs are delayed than a List looks at.
+func (q *Queue) manyDelayed(ctx context.Context, tenant string) (many bool, err error) {
+	err = q.db.QueryRow(ctx, manyDelayedSQL, tenant, MaxLook+1).Scan(&many)
+	return many, wrap("look down a list", err)
 }
 
 // list reads a page of the jobs of a source down to floor, but looks at no more than so many. Its Next is floor where it is

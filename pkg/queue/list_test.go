@@ -220,6 +220,76 @@ func TestPagesOfWhatIsRareAreBounded(t *testing.T) {
 	}
 }
 
+// waiting makes jobs that wait, of a type, without a word.
+func waiting(f fixture, state State, jobType string, n int) {
+	f.Helper()
+	f.exec(`insert into jobs (type, state, priority, payload, max_attempts, upstream, scheduled_at)
+		select $2, $1, 5, '{}', 3, $4, now() + interval '1 hour' from generate_series(1, $3)`, string(state), jobType, n, gpt5)
+	if state == Queued {
+		f.exec(`insert into ready (line, priority, seq, job_id, tenant, type, since)
+			select upstream, priority, seq, id, tenant, type, now() from jobs where state = 'queued' on conflict do nothing`)
+	} else {
+		f.exec(`insert into delayed (due_at, job_id, tenant, line) select scheduled_at, id, tenant, upstream from jobs where state = 'delayed' on conflict do nothing`)
+	}
+}
+
+// Many wait, and none of them is among the newest jobs. The lists are whole all the same, and do not read all jobs.
+func TestListsOfManyWhoWait(t *testing.T) {
+	t.Parallel()
+	for _, state := range []State{Queued, Delayed} {
+		t.Run(string(state), func(t *testing.T) {
+			t.Parallel()
+			f := newFixture(t)
+			waiting(f, state, "free", 3)
+			waiting(f, state, "chat", MaxLook/2)
+			waiting(f, state, "free", 3)
+			history(f, DefaultTenant, 2*glance)
+			f.exec(`analyze`)
+			for of, c := range map[Filter]struct{ pages, most int }{
+				{Tenant: DefaultTenant, State: state, Limit: 25}:               {10, 2*glance + 100},
+				{Tenant: DefaultTenant, State: state, Limit: 4, Type: "chat"}:  {5, MaxLook * 3},
+				{Tenant: DefaultTenant, State: state, Limit: 25, Type: "free"}: {1, MaxLook * 3},
+			} {
+				want := one[[]uuid.UUID](f, `select array(select id from jobs where state = $1 and ($2 = '' or type = $2) order by id desc limit $3)`, string(state), of.Type, of.Limit*c.pages)
+				if n := touched(f, of); n > c.most {
+					t.Errorf("%s %s: %d rows of jobs were read", state, of.Type, n)
+				}
+				var got []uuid.UUID
+				for range c.pages {
+					page := must[Page](f)(f.List(t.Context(), of))
+					for _, j := range page.Jobs {
+						got = append(got, j.ID)
+					}
+					of.Before = page.Next
+				}
+				if !slices.Equal(got, want) {
+					t.Errorf("%s %s: %d jobs, want the newest %d", state, of.Type, len(got), len(want))
+				}
+			}
+		})
+	}
+}
+
+// Of more delayed jobs than a list looks at those of a type are found by pages.
+func TestPagesOfATypeAmongManyDelayed(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	waiting(f, Delayed, "free", 1)
+	waiting(f, Delayed, "chat", MaxLook+1000)
+	of := Filter{Tenant: DefaultTenant, State: Delayed, Type: "free"}
+	if n := touched(f, of); n > 7*MaxLook {
+		t.Errorf("%d rows were read", n)
+	}
+	first := must[Page](f)(f.List(t.Context(), of))
+	if len(first.Jobs) != 0 || first.Next == uuid.Nil {
+		t.Fatalf("%d jobs, next %s; want none so far and a next page", len(first.Jobs), first.Next)
+	}
+	of.Before = first.Next
+	if second := must[Page](f)(f.List(t.Context(), of)); len(second.Jobs) != 1 || second.Next != uuid.Nil {
+		t.Errorf("%d jobs, next %s; want the one and no more", len(second.Jobs), second.Next)
+	}
+}
+
 // What was deleted by hand leaves its row in ended: it hides nobody, and a retried job is in no list of failed ones.
 func TestListsOfEndedJobs(t *testing.T) {
 	t.Parallel()
