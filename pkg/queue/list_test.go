@@ -270,12 +270,29 @@ func TestListsOfManyWhoWait(t *testing.T) {
 	}
 }
 
+// Whatever the sample holds, from next to nothing to the very newest, a page is full. It is another one with each list.
+func TestASampleCutsNoPage(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	waiting(f, Queued, "chat", 150) // two pages of the table: some of the samples have the newest
+	history(f, DefaultTenant, glance)
+	for range 500 {
+		if page := must[Page](f)(f.List(t.Context(), Filter{Tenant: DefaultTenant, State: Queued, Limit: 25})); len(page.Jobs) != 25 {
+			t.Fatalf("%d jobs; want 25", len(page.Jobs))
+		}
+	}
+}
+
 // Of more delayed jobs than a list looks at those of a type are found by pages.
 func TestPagesOfATypeAmongManyDelayed(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	waiting(f, Delayed, "free", 1)
+	few := must[bool](f)(f.manyDelayed(t.Context(), DefaultTenant))
 	waiting(f, Delayed, "chat", MaxLook+1000)
+	if many := must[bool](f)(f.manyDelayed(t.Context(), DefaultTenant)); few || !many {
+		t.Errorf("one is many: %t; %d are: %t", few, MaxLook+1001, many)
+	}
 	of := Filter{Tenant: DefaultTenant, State: Delayed, Type: "free"}
 	if n := touched(f, of); n > 7*MaxLook {
 		t.Errorf("%d rows were read", n)
