@@ -21,5 +21,6 @@ export default defineConfig({
     setupFiles: 'test/setup.ts',
     restoreMocks: true,
     unstubGlobals: true,
+    testTimeout: 120_000, // ms, for a busy machine; the clock of the tests is their own
   },
 })
