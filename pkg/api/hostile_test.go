@@ -135,9 +135,9 @@ func TestEndlessBody(t *testing.T) {
 func TestARefusedBodyIsReadToItsEnd(t *testing.T) {
 	t.Parallel()
 	s := open(t)
-	conn := dial(t, strings.TrimPrefix(s.url, "http://"))
 	body := strings.Repeat("x", maxDiscard/2) // more than any buffer takes
 	request := fmt.Sprintf("POST /no/such/path HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(body), body)
+	conn := dial(t, strings.TrimPrefix(s.url, "http://")) // from here on the header is due within headerTimeout
 	if a := s.say(conn, bufio.NewReader(conn), request); a.StatusCode != http.StatusNotFound {
 		t.Errorf("status %d", a.StatusCode)
 	}
