@@ -210,7 +210,7 @@ func TestRequestsShareConnectionsToPostgres(t *testing.T) {
 			}
 		})
 	}
-	for deadline := time.Now().Add(30 * time.Second); sessions("Lock") < maxConns; { // they wait for the table
+	for deadline := time.Now().Add(2 * time.Minute); sessions("Lock") < maxConns; { // they wait for the table
 		if time.Now().After(deadline) {
 			t.Fatalf("%d sessions wait, want %d", sessions("Lock"), maxConns)
 		}

@@ -23,7 +23,7 @@ const (
 	gpt5  = "openai:gpt-5"
 	small = "openai:gpt-5-mini"
 
-	patience = 30 * time.Second // for an event that has to come
+	patience = 2 * time.Minute // for an event that has to come
 )
 
 // prompt is the least payload that the built-in handler takes.

@@ -23,7 +23,11 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-const gpt5 = "openai:gpt-5"
+const (
+	gpt5 = "openai:gpt-5"
+
+	patience = 2 * time.Minute // for an event that has to come
+)
 
 type fixture struct {
 	*testing.T
@@ -206,7 +210,7 @@ func TestEveryTransitionIsAuditedAndTold(t *testing.T) {
 	}
 	told := func(what string) {
 		t.Helper()
-		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
 		defer cancel()
 		n, err := listener.Conn().WaitForNotification(ctx)
 		if err != nil || n.Payload != gpt5 {
@@ -374,7 +378,7 @@ func TestAFirstLimitAndASuspicionAreToldOnce(t *testing.T) {
 	f.refuse("odd")
 	f.refuse("old")
 	mark("settled")
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for _, want := range []string{"nothing yet", gpt5, "a limit", "more of it", "its own", gpt5, "a suspicion", "settled"} {
 		n, err := listener.Conn().WaitForNotification(ctx)
@@ -567,7 +571,7 @@ func TestTakesAreHOT(t *testing.T) {
 	// A session's counts reach the views when it has been idle for a while, or at once when it is asked to.
 	const sql = `select n_tup_upd, n_tup_hot_upd, (select pg_column_size(u.*) from upstreams u where name = $1)
 		from pg_stat_user_tables where relname = 'upstreams'`
-	for deadline := time.Now().Add(time.Minute); all < takes; {
+	for deadline := time.Now().Add(patience); all < takes; {
 		f.exec(`select pg_stat_force_next_flush()`)
 		if err := f.db.QueryRow(t.Context(), sql, gpt5).Scan(&all, &hot, &size); err != nil {
 			t.Fatal(err)
@@ -636,7 +640,7 @@ func TestTheLockStopsChangesOfOneUpstreamAlone(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	go func() { _, err := f.Pause(t.Context(), gpt5, "ann"); done <- err }()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for waiting := 0; waiting == 0; {
 		err := f.db.QueryRow(ctx, `select count(*) from pg_stat_activity where datname = current_database() and wait_event = 'advisory'`).Scan(&waiting)

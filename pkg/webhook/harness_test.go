@@ -24,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) { pgtest.Main(m) }
 
-const patience = 30 * time.Second // for an event that has to come
+const patience = 2 * time.Minute // for an event that has to come
 
 // fixture is a table of deliveries in a database of its own.
 type fixture struct {

@@ -128,6 +128,24 @@ func TestNoRunIsLeftWhenAllIsReported(t *testing.T) {
 	}
 }
 
+// The worker is told to stop while a visit is under way: it is made all the same, or its news and permits would be lost.
+func TestAStopBreaksOffNoVisit(t *testing.T) {
+	t.Parallel()
+	l := newCrew(t, nil)
+	stopped, stop := context.WithCancel(t.Context())
+	stop()
+	told := make(chan bool)
+	go func() {
+		_, known := l.reporter.failed(failing(l), 0)
+		told <- known
+	}()
+	<-l.reporter.wake
+	l.reporter.flush(stopped)
+	if !<-told {
+		t.Error("the fleet did not hear of a failure")
+	}
+}
+
 func TestAFailureThatComesAfterTheReporterHasStoppedWaitsForNobody(t *testing.T) {
 	t.Parallel()
 	l := newCrew(t, nil)
@@ -377,7 +395,7 @@ func TestAnEndThatCannotBeWrittenKeepsNoOtherWaiting(t *testing.T) {
 		end.JobID, end.Lease = a.job.ID, a.job.Lease
 		l.recorder.record(end, a)
 	}
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for l.inFlight() > 1 && time.Now().Before(deadline) {
 		time.Sleep(time.Millisecond) // between two looks
 	}

@@ -25,7 +25,7 @@ import (
 )
 
 // patience bounds every wait for an event. It is no measure of speed.
-const patience = time.Minute
+const patience = 2 * time.Minute
 
 // fleet is a database, a provider and the workers of one test.
 type fleet struct {

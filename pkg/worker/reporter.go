@@ -231,8 +231,10 @@ func (r *reporter) take(ctx context.Context, line *line, ask quota.Ask) upstream
 	return r.deliver(ctx, line, t, ask)
 }
 
+// deliver makes the visit. A stop does not break it off: nobody would know whether it was made, and what it tells, and the
+// permits that it gives back, would be lost.
 func (r *reporter) deliver(ctx context.Context, line *line, t *tally, ask quota.Ask) (bought upstream.Bought) {
-	status, err := bounded(ctx, func(ctx context.Context) (status upstream.Status, err error) {
+	status, err := bounded(context.WithoutCancel(ctx), func(ctx context.Context) (status upstream.Status, err error) {
 		visit := t.visit(ask)
 		visit.Report.Credential = line.credential
 		status, bought, err = r.life.upstreams.Visit(ctx, line.name, r.life.id, visit)
