@@ -21,7 +21,7 @@
 //	who beats whenever it can is not buried        watch.go: the watch restarts after a gap     rescue by wall-clock, in an outage
 //	no call starts on a lease that was taken away  life.fresh, attempt.mayStart                 a start without a fresh beat
 //	every job ends                                 GiveBack                                     a claim whose reply was lost is forgotten
-//	                                               claims.deadline_at                           a call that hangs for ever
+//	                                               claims.deadline_at, deadline_beat            a call that hangs for ever
 //	one permit for a probe is in force             breaker.Grant, upstream_swap()               two probes
 //	a call starts only while closed, or as the     line.admits                                  a probe that does not look again
 //	  probe, from a tick after a change on         life.hasNews                                 a start on old news

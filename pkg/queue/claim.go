@@ -19,7 +19,8 @@ type Claim struct {
 	Line     string
 	Types    []string        // that the worker has a handler for; no other is claimed
 	Timeouts []time.Duration // of Types, in their order
-	Grace    time.Duration   // added to the time-out: the deadline after which the lease ends by itself
+	Grace    time.Duration   // added to the time-out: the deadline after which the lease ends by itself,
+	Beat     time.Duration   // and not before the worker has beaten for so long, at this pace: clocks step. 0: by the clock alone
 	Limit    int
 	Gate     Gate
 	Mark     Mark
@@ -115,8 +116,10 @@ with gate as materialized (
     insert into attempts (job_id, number, worker, upstream, started_at)
     select id, lease, worker, upstream, started_at from job
 ), claim as (
-    insert into claims (id, worker, line, job_ids, leases, deadline_at)
-    select $1, $2, $3, array_agg(id), array_agg(lease), deadline_at from job group by deadline_at
+    insert into claims (id, worker, line, job_ids, leases, deadline_at, deadline_beat)
+    select $1, $2, $3, array_agg(id), array_agg(lease), deadline_at, (select beat from workers where id = $2)
+        + coalesce(ceil(extract(epoch from deadline_at - started_at) / nullif(extract(epoch from $13::interval), 0)), 0)
+    from job group by deadline_at, started_at
 )
 select id, tenant, type, payload, attempts, max_attempts, lease, upstream, held_at, started_at,
     greatest(created_at, scheduled_at), coalesce(traceparent, ''), priority, seq
@@ -127,7 +130,7 @@ order by priority, seq`
 // leases. They are durable when it returns. On an error it is unclear whether anything was claimed: see GiveBack.
 func (q *Queue) Claim(ctx context.Context, c Claim) ([]Claimed, error) {
 	jobs, err := planned(ctx, q.db, once, scanClaimed, claimSQL, c.ID, c.Worker, c.Line, c.Types, c.Timeouts, c.Grace, c.Limit,
-		c.Gate.Upstream, c.Gate.Generation, orNil(c.Gate.Probe), orNil(c.Gate.Except), c.Mark[:])
+		c.Gate.Upstream, c.Gate.Generation, orNil(c.Gate.Probe), orNil(c.Gate.Except), c.Mark[:], c.Beat)
 	return jobs, wrap("claim", err)
 }
 

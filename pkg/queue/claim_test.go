@@ -236,7 +236,7 @@ func TestClaimReadsNoOtherLine(t *testing.T) {
 		select 'chat', 'cancelled', 1, '{}', 3, $1, now() from generate_series(1, 20000)`, small)
 	f.chats(1000)
 	placed := regexp.MustCompile(`LockRows.*\n +-> +Index Scan using ready_pkey on ready.*\n +Index Cond: \(\(line = .*\) AND \(priority = .*\) AND \(seq >= `)
-	args := []any{uuid.New(), "w", gpt5, []string{"chat", "paced"}, []time.Duration{time.Minute, time.Minute}, 15 * time.Second, 10, gpt5, 0, nil, nil, make([]int64, jobtype.MaxPriority)}
+	args := []any{uuid.New(), "w", gpt5, []string{"chat", "paced"}, []time.Duration{time.Minute, time.Minute}, 15 * time.Second, 10, gpt5, 0, nil, nil, make([]int64, jobtype.MaxPriority), time.Second}
 	for _, analyzed := range []bool{false, true} {
 		if analyzed {
 			f.exec(`analyze`)

@@ -132,7 +132,7 @@ func (f fixture) join(worker string) string {
 func claimOf(worker string, limit int) Claim {
 	return Claim{
 		ID: uuid.New(), Worker: worker, Line: gpt5, Types: []string{"chat", "patient", "paced"},
-		Timeouts: []time.Duration{time.Minute, time.Hour, time.Minute}, Grace: 15 * time.Second,
+		Timeouts: []time.Duration{time.Minute, time.Hour, time.Minute}, Grace: 15 * time.Second, Beat: 3 * time.Second,
 		Limit: limit, Gate: Gate{Upstream: gpt5},
 	}
 }

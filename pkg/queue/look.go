@@ -36,7 +36,7 @@ select
     (select coalesce(array_agg(line), '{}') from lines where line is not null),
     exists (select from delayed where due_at <= now()),
     exists (select from ready where expires_at <= now()) or exists (select from delayed where expires_at <= now()),
-    exists (select from claims c where c.deadline_at < now() or not exists (select from workers w where w.id = c.worker)),
+    exists (select from claims c where ` + lostSQL + `),
     exists (select from webhook_deliveries where due_at <= now())`
 
 // Look tells a worker all that may need it.

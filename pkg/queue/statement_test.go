@@ -21,7 +21,7 @@ func TestPlans(t *testing.T) {
 	f := newFixture(t)
 	end := []any{"w", []uuid.UUID{uuid.New()}, []int64{1}, []string{"ok"}, []bool{true}, []string{"done"}, []int64{0}, []bool{false},
 		[]*int{nil}, []*string{nil}, []*int64{nil}, []*string{nil}, []*int64{nil}, []*int64{nil}, []string{"{}"}}
-	claim := []any{uuid.New(), "w", gpt5, []string{"chat"}, []time.Duration{time.Minute}, time.Second, 500, gpt5, int64(0), nil, nil, make([]int64, 10)}
+	claim := []any{uuid.New(), "w", gpt5, []string{"chat"}, []time.Duration{time.Minute}, time.Second, 500, gpt5, int64(0), nil, nil, make([]int64, 10), time.Second}
 	news := []any{[]uuid.UUID{uuid.New()}, []string{""}, []int64{0}, []time.Time{{}}, 1}
 	for name, c := range map[string]struct {
 		plan, sql string

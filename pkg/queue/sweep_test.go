@@ -209,7 +209,7 @@ func TestRescue(t *testing.T) {
 	overdue := f.inState(Running, hangs)
 	stranger := f.inState(Running, f.join("deleted by hand"))
 	f.exec(`delete from workers where id = 'deleted by hand'`)
-	f.exec(`update claims set deadline_at = now() - interval '1 second' where worker = 'hangs'`)
+	f.exec(`update claims set deadline_at = now() - interval '1 second', deadline_beat = 0 where worker = 'hangs'`)
 	if !must[bool](f)(f.Bury(t.Context(), dead, 0)) {
 		t.Fatal("not buried")
 	}
@@ -246,13 +246,39 @@ func TestRescueGoesByEachDeadline(t *testing.T) {
 	f := newFixture(t)
 	ids := f.add(NewJob{Type: "chat", Payload: prompt}, NewJob{Type: "patient", Payload: prompt}, NewJob{Type: "chat", Payload: prompt})
 	f.claim(f.join("w"), 3)
-	f.exec(`update claims set deadline_at = deadline_at - interval '10 minutes'`)
+	f.exec(`update claims set deadline_at = deadline_at - interval '10 minutes', deadline_beat = deadline_beat - 200`)
 	if n := must[int](f)(f.Rescue(t.Context())); n != 2 {
 		t.Errorf("rescued %d; want the two of a minute", n)
 	}
 	f.wantState(ids[0], Queued)
 	f.wantState(ids[1], Running)
 	f.wantState(ids[2], Queued)
+	f.wantConsistent()
+}
+
+// A clock that is set forward by a day is past every deadline, while the workers are calling: they have beaten twice.
+func TestAClockThatIsSetForwardLosesNoJobs(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	w := f.join("w")
+	f.chats(1)
+	job := f.claimOne(w)
+	beat := func(times int) {
+		for range times {
+			must[bool](f)(f.Beat(f.Context(), w))
+		}
+	}
+	beat(2)
+	f.exec(`update claims set deadline_at = deadline_at - interval '1 day'`)
+	if n := must[int](f)(f.Rescue(f.Context())); n != 0 || f.look(w).Lost {
+		t.Errorf("rescued %d jobs of a worker that lives", n)
+	}
+	f.wantState(job.ID, Running)
+	beat(23) // a minute, and the grace: it hangs
+	if !f.look(w).Lost || must[int](f)(f.Rescue(f.Context())) != 1 {
+		t.Error("the job of a worker that hangs is not rescued")
+	}
+	f.wantState(job.ID, Queued)
 	f.wantConsistent()
 }
 
@@ -265,7 +291,7 @@ func TestRescueLeavesALaterLeaseOfTheSameWorkerAlone(t *testing.T) {
 	f.chats(1)
 	first := f.claimOne(w)
 	f.end(w, End{JobID: first.ID, Lease: first.Lease, Outcome: Interrupted, State: Queued, Error: "the reply to the claim was lost"})
-	f.exec(`update claims set deadline_at = now() - interval '1 second'`)
+	f.exec(`update claims set deadline_at = now() - interval '1 second', deadline_beat = 0`)
 	second := f.claimOne(w)
 	if n := must[int](f)(f.Rescue(t.Context())); n != 0 {
 		t.Errorf("rescued %d jobs", n)

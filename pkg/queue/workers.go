@@ -48,12 +48,16 @@ func (q *Queue) Bury(ctx context.Context, worker string, beat int64) (buried boo
 	return n == 1, wrap("bury", err)
 }
 
-// Claims of workers that are not on the list, and claims past their deadline (the worker lives, but hangs). Jobs in them that ended are left alone by the fence. An attempt that is open while its job is not the
+// lostSQL are claims c of workers that are not on the list, and those past their deadline: the worker lives, but hangs. It has
+// to have beaten for as long, for a clock that is set forward would else take every job from workers that are calling.
+const lostSQL = `not exists (select from workers w where w.id = c.worker and (c.deadline_at >= now() or w.beat < c.deadline_beat))`
+
+// Jobs in claims that ended are left alone by the fence. An attempt that is open while its job is not the
 // worker's any more belongs to a cancelled job.
 const rescueSQL = `
 with dead as materialized (
     select c.ctid, c.worker, c.job_ids, c.leases from claims c
-    where c.deadline_at < now() or not exists (select from workers w where w.id = c.worker)
+    where ` + lostSQL + `
     order by c.claimed_at
     limit $1
     for update skip locked

@@ -155,7 +155,7 @@ func (l *life) claimJobs(ctx context.Context, line *line, gate queue.Gate, n int
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), statementLimit)
 	defer cancel()
 	jobs, err := l.queue.Claim(ctx, queue.Claim{
-		ID: id, Worker: l.id, Line: line.name, Types: line.types, Timeouts: line.timeouts, Grace: l.cfg.DeathAfter,
+		ID: id, Worker: l.id, Line: line.name, Types: line.types, Timeouts: line.timeouts, Grace: l.cfg.DeathAfter, Beat: l.beatEvery(),
 		Limit: n, Gate: gate, Mark: mark,
 	})
 	l.changed(len(jobs))

@@ -21,7 +21,7 @@ const hearts = 2
 
 // beat moves the worker's counter until ctx ends.
 func (l *life) beat(ctx context.Context) {
-	every := l.cfg.DeathAfter / 5
+	every := l.beatEvery()
 	var all sync.WaitGroup
 	for n := range hearts {
 		all.Go(func() {
@@ -32,6 +32,9 @@ func (l *life) beat(ctx context.Context) {
 	}
 	all.Wait()
 }
+
+// beatEvery is the time between two beats.
+func (l *life) beatEvery() time.Duration { return l.cfg.DeathAfter / 5 }
 
 func (l *life) heart(ctx context.Context, every time.Duration) {
 	pulse := queue.New(l.pulse, l.cfg.Types)
