@@ -407,6 +407,7 @@ func TestAResultThatCannotBeKeptAsItIsEndsItsJobAlone(t *testing.T) {
 		"nul":   {OutputText: "a\x00b\xff", Response: json.RawMessage(`"\u0000 \ud800"`)},
 		"cut":   {Response: json.RawMessage(`{"broken`)},
 		"empty": {Response: json.RawMessage(``)},
+		"early": {Incomplete: "why\x00" + strings.Repeat("y", 2<<10)},
 		"deep":  {Response: json.RawMessage(strings.Repeat("[", 50_000) + strings.Repeat("]", 50_000))},
 		"long":  {OutputText: strings.Repeat("x", 17<<20)},
 		"big":   {OutputText: "kept", Response: json.RawMessage(`"` + strings.Repeat("x", 16<<20) + `"`)},
@@ -427,11 +428,14 @@ func TestAResultThatCannotBeKeptAsItIsEndsItsJobAlone(t *testing.T) {
 	if n := f.count(`select count(*) from jobs where lease <> 1`); n != 0 {
 		t.Errorf("%d jobs were run more than once", n)
 	}
-	if n := f.count(`select count(*) from jobs where state = 'done' and payload::text = '{}'`); n != 30 {
-		t.Errorf("%d of 30 ordinary jobs are done", n)
+	if n := f.count(`select count(*) from jobs where state = 'done' and payload::text = '{}'`); n != 35 {
+		t.Errorf("%d of 35 ordinary jobs are done", n)
 	}
 	if n := f.count(`select octet_length(result->>'output_text') from jobs where payload->>'do' = 'long'`); n != 16<<20 {
 		t.Errorf("%d bytes of a text that is too long are kept", n)
+	}
+	if n := f.count(`select octet_length(result->>'incomplete') from jobs where payload->>'do' = 'early'`); n != 1<<10 {
+		t.Errorf("%d bytes of why a text stops early are kept", n)
 	}
 	if n := f.count(`select octet_length(result->'response'->>'not_kept') from jobs where payload->>'do' = 'big' and result->>'output_text' = 'kept'`); n == 0 {
 		t.Error("nothing says that a response was too big to be kept")

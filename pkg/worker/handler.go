@@ -111,6 +111,7 @@ func (l *life) call(ctx context.Context, h Handler, job Job) (result Result, err
 // stored is the result as it is written: every text storable, the answer within its limit.
 func (r Result) stored() (json.RawMessage, error) {
 	r.OutputText = llm.StorableText(r.OutputText, maxResult)
+	r.Incomplete = llm.StorableText(r.Incomplete, maxIncomplete)
 	if r.Response != nil {
 		r.Response = llm.StorableJSON(r.Response, maxResult)
 	}

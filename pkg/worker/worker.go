@@ -41,6 +41,7 @@ const (
 	unclearFor     = 2 * time.Minute         // how long a claim or a permit whose reply was lost may still turn up
 	maxResult      = 16 << 20                // bytes of a provider's answer that are kept
 	maxError       = 4 << 10                 // bytes of last_error
+	maxIncomplete  = 1 << 10                 // bytes of why an answer stops early
 	maxCareful     = 30 * time.Second        // the longest pause between calls after refusals, unconfirmed
 	acceptedFor    = 20 * time.Second        // after a success before the next one is news where a credential is refused
 	repairEvery    = 20                      // ticks
