@@ -227,7 +227,8 @@ func (b Breaker) admitsAny(now time.Time) bool {
 	}
 	switch b.State {
 	case Open:
-		return !b.RetryAt.IsZero() && !now.Before(b.RetryAt)
+		// Opened in the future, it was the clock that was set back: nobody can tell for how long it has been open.
+		return !b.RetryAt.IsZero() && (!now.Before(b.RetryAt) || now.Before(b.OpenedAt))
 	case HalfOpen:
 		return true // the permit's time is over
 	default:

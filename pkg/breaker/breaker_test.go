@@ -180,6 +180,25 @@ func TestProbesThatFailDoubleTheTimeUpToItsBound(t *testing.T) {
 	}
 }
 
+// Nobody can tell how long a breaker has been open that was opened in the future, and no worker would ask before its time.
+func TestAClockThatIsSetBackShutsNobodyOut(t *testing.T) {
+	t.Parallel()
+	b := tripped(noon)
+	if b.Admits("", noon) {
+		t.Error("a probe at once")
+	}
+	yesterday := noon.Add(-24 * time.Hour)
+	if !b.Admits("", yesterday) {
+		t.Error("no probe for a day, as the clock was set back by so much")
+	}
+	if wait := b.Sane(DefaultRules, yesterday).RetryAt.Sub(yesterday); wait > DefaultRules.MaxRetry*11/10 {
+		t.Errorf("what is told of the next probe is %v away", wait)
+	}
+	if warm().Pause(noon).Admits("", yesterday) {
+		t.Error("a probe of what an operator has paused")
+	}
+}
+
 func TestALostPermitsAnswerIsIgnored(t *testing.T) {
 	t.Parallel()
 	b := tripped(noon)
@@ -339,7 +358,7 @@ func TestAnyStory(t *testing.T) {
 						t.Fatal("a permit where none is needed")
 					}
 					untried := credential != "" && !slices.Contains(before.Refused, credential)
-					if before.State == Open && (before.RetryAt.IsZero() || now.Before(before.RetryAt)) && !(before.Reason == Credentials && untried) {
+					if before.State == Open && (before.RetryAt.IsZero() || now.Before(before.RetryAt) && !now.Before(before.OpenedAt)) && !(before.Reason == Credentials && untried) {
 						t.Fatal("a permit before its time")
 					}
 					permits = append(permits, p)
