@@ -1,6 +1,7 @@
 package openai_test
 
 import (
+	"compress/gzip"
 	"fmt"
 	"net/http"
 	"strings"
@@ -162,6 +163,54 @@ func TestAnAnswerBeyondTheLimitIsRefused(t *testing.T) {
 	})
 	if e := fails(t, endless, request(simple)); e.Kind != llm.Refused || e.Status != 500 || len(e.Body) > 8<<10 {
 		t.Errorf("endless error: %v", e.Kind)
+	}
+}
+
+// A few kilobytes on the wire are as many megabytes here: what counts is what has to be held.
+func TestWhatUnpacksBeyondTheLimitIsRefused(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[int]llm.Kind{200: llm.Malformed, 500: llm.Refused} {
+		c := server(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Encoding", "gzip")
+			w.WriteHeader(status)
+			packed := gzip.NewWriter(w)
+			for megabyte := make([]byte, 1<<20); ; {
+				if _, err := packed.Write(megabyte); err != nil {
+					return
+				}
+			}
+		})
+		if e := fails(t, c, request(simple)); e.Kind != want || len(e.Body) > 8<<10 {
+			t.Errorf("%d: %+v", status, e)
+		}
+	}
+}
+
+// A provider that fails in the middle of saying so has failed: it is told by its status, long before the call's own time is over.
+func TestARefusalWhoseBodyNeverEndsIsOne(t *testing.T) {
+	t.Parallel()
+	c := server(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Retry-After", "7")
+		w.WriteHeader(503)
+		_, _ = fmt.Fprint(w, `{"error":{"code":"overloaded"}}`)
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+	})
+	if e := fails(t, c, request(simple)); e.Kind != llm.Refused || e.Status != 503 || e.Code != "overloaded" || e.Header.Get("Retry-After") != "7" {
+		t.Errorf("%+v", e)
+	}
+}
+
+// What came of a refusal before the connection broke still tells what it means: of two 429s, one needs a person.
+func TestARefusalThatIsCutKeepsItsWords(t *testing.T) {
+	t.Parallel()
+	c := server(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Length", "1000")
+		w.WriteHeader(429)
+		_, _ = fmt.Fprint(w, `{"error":{"code":"insufficient_quota"}}`)
+	})
+	if e := fails(t, c, request(simple)); e.Kind != llm.Refused || e.Status != 429 || e.Code != "insufficient_quota" {
+		t.Errorf("%+v", e)
 	}
 }
 

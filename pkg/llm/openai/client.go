@@ -6,6 +6,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"time"
 
 	sdk "github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
@@ -18,6 +19,10 @@ const (
 	maxAnswer    = 32 << 20
 	maxErrorBody = 64 << 10
 )
+
+// refusalTime is how long an error's body may take: a provider that fails in the middle of saying so must not hold a slot, and
+// the news of it, for as long as an answer may take.
+const refusalTime = 3 * time.Second
 
 // Config says where to call and with which credential.
 type Config struct {
@@ -117,12 +122,34 @@ func limitBody(req *http.Request, next option.MiddlewareNext) (*http.Response, e
 	if res.StatusCode < http.StatusBadRequest {
 		res.Body = http.MaxBytesReader(nil, res.Body, maxAnswer)
 	} else {
-		res.Body = struct {
-			io.Reader
-			io.Closer
-		}{io.LimitReader(res.Body, maxErrorBody), res.Body}
+		res.Body = newRefusalBody(res.Body)
 	}
 	return res, nil
+}
+
+// refusalBody is what a provider says of its refusal, up to a limit in bytes and in time. However it ends, what came is all: the status
+// and the headers are known by then, and the SDK, which reads it before anybody else can, would throw the rest away with an error.
+type refusalBody struct {
+	io.Reader
+	body io.Closer
+	late *time.Timer
+}
+
+func newRefusalBody(body io.ReadCloser) *refusalBody {
+	return &refusalBody{io.LimitReader(body, maxErrorBody), body, time.AfterFunc(refusalTime, func() { _ = body.Close() })}
+}
+
+func (b *refusalBody) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err != nil {
+		err = io.EOF
+	}
+	return n, err
+}
+
+func (b *refusalBody) Close() error {
+	b.late.Stop()
+	return b.body.Close()
 }
 
 // isStream tells an event stream by its content type.
