@@ -159,6 +159,9 @@ func classifyStatus(a Answer) Verdict {
 		if code, ok := a.names(missingModels); ok {
 			return Verdict{Class: Configuration, Reason: code}
 		}
+		if noModel.MatchString(a.Message) {
+			return Verdict{Class: Configuration, Reason: "no such model"}
+		}
 	}
 	if a.Status >= 500 { // Anthropic's 529 and Cloudflare's 520 to 527 too
 		return Verdict{Class: Failure, Reason: reason}
@@ -221,6 +224,10 @@ var (
 	missingModels = []string{"model_not_found", "DeploymentNotFound" /* Azure */}
 	credentials   = []string{"invalid_api_key", "authentication_error", "permission_error"}
 )
+
+// noModel knows the 404 of servers that have no code for it: "The model `x` does not exist." (vLLM), "model 'x' not found, try
+// pulling it first" (Ollama). Taken for the job's fault, a typo in the configuration would fail every job.
+var noModel = regexp.MustCompile(`(?i)\bmodel\b.{0,300}\b(?:does not exist|not found)\b`)
 
 // names returns the first of the words that is the answer's type or code.
 func (a Answer) names(words []string) (string, bool) {

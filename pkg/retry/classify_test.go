@@ -67,7 +67,10 @@ func TestClassify(t *testing.T) {
 
 		{"400", status(400, "invalid_request_error", "context_length_exceeded", ""), Rejected},
 		{"400 that names a model", status(400, "", "model_not_found", ""), Rejected},
+		{"404 of a model, vLLM", status(404, "NotFoundError", "404", "The model `gpt-x` does not exist."), Configuration},
+		{"404 of a model, Ollama", status(404, "api_error", "", "model 'gpt-x' not found, try pulling it first"), Configuration},
 		{"404", status(404, "", "", ""), Rejected},
+		{"404 of what a request names", status(404, "invalid_request_error", "", "Conversation with id 'conv_model' not found."), Rejected},
 		{"405", status(405, "", "", ""), Rejected},
 		{"410", status(410, "", "", ""), Rejected},
 		{"413", status(413, "", "", ""), Rejected},
