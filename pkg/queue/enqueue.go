@@ -287,20 +287,22 @@ func (q *Queue) insertKeyed(ctx context.Context, rows []row, first []int) ([]Enq
 	var made []fate
 	// Two batches with the same keys take them in one order (enqueueSQL sorts), but a batch inside a caller's transaction
 	// may still deadlock with another: it is simply done again.
-	err := pg.Retry(ctx, func() error {
-		return pg.InTx(ctx, q.db, func(tx pgx.Tx) (err error) {
-			if made, err = insert(ctx, tx, unique, together); err != nil {
-				return err
-			}
-			if err := firstFault(made); err != nil {
-				return err // and nothing was stored
-			}
-			if err := earlier(ctx, tx, unique, made); err != nil {
-				return err
-			}
-			return firstFault(made)
-		})
-	})
+	store := func(tx pgx.Tx) (err error) {
+		if made, err = insert(ctx, tx, unique, together); err != nil {
+			return err
+		}
+		if err := firstFault(made); err != nil {
+			return err // and nothing was stored
+		}
+		if err := earlier(ctx, tx, unique, made); err != nil {
+			return err
+		}
+		return firstFault(made)
+	}
+	err := errForgotten
+	for n := 0; errors.Is(err, errForgotten) && n < groupTries; n++ {
+		err = pg.Retry(ctx, func() error { return pg.InTx(ctx, q.db, store) })
+	}
 	if err != nil {
 		return nil, at(err, func(i int) int { return slices.Index(place, i) })
 	}
@@ -458,6 +460,9 @@ func traceparents(rows []row) pgtype.FlatArray[*string] {
 	return of(rows, func(r row) *string { return r.traceparent })
 }
 
+// errForgotten says that a key was free again by the time at which its earlier job was looked up: to store the rows anew is safe.
+var errForgotten = errors.New("a job was deleted while its idempotency key was used again; try again")
+
 const earlierSQL = `
 select g.ord - 1, j.id, j.state, coalesce(j.request_hash = g.hash, true), j.id is distinct from g.id
 from unnest($1::text[], $2::text[], $3::bytea[], $4::uuid[]) with ordinality as g(tenant, key, hash, id, ord), lateral (
@@ -500,7 +505,7 @@ func earlier(ctx context.Context, db pg.DB, rows []row, made []fate) error {
 		return nil
 	})
 	if err == nil && int(tag.RowsAffected()) != len(taken) {
-		return errors.New("a job was deleted while its idempotency key was used again; try again")
+		return errForgotten
 	}
 	return err
 }

@@ -352,6 +352,25 @@ func TestIdempotencyKeyOfAnOpenTransaction(t *testing.T) {
 	}
 }
 
+// A job is deleted, as it is old, between the insert that collides with its key and the look at whose the key is.
+func TestIdempotencyKeyOfAJobThatIsBeingForgotten(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	job := NewJob{Type: "chat", Payload: prompt, IdempotencyKey: "k"}
+	first := f.add(job)[0]
+	f.exec(`create sequence statements`)
+	f.exec(`create function forget() returns trigger language plpgsql as $$ begin
+		if nextval('statements') = 1 then delete from jobs where idempotency_key = 'k'; end if; return null; end $$`)
+	f.exec(`create trigger forget after insert on jobs for each statement execute function forget()`)
+	made := must[[]Enqueued](f)(f.Enqueue(t.Context(), job))
+	if len(made) != 1 || made[0].ID != first || !made[0].Replayed { // the delete went with the transaction that met it
+		t.Errorf("%+v; want %s again", made, first)
+	}
+	if n := one[int](f, `select last_value from statements`); n != 2 {
+		t.Errorf("%d inserts", n)
+	}
+}
+
 func TestIdempotencyKeyHoldsAcrossGoAndSQL(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
