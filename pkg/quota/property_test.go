@@ -260,6 +260,7 @@ func FuzzJunk(f *testing.F) {
 	f.Add(500.0, 400.0, int64(time.Second), int64(0), int64(time.Second), 100.0, 3, uint8(0))
 	f.Add(math.NaN(), math.Inf(1), int64(-1), int64(math.MinInt64), int64(math.MaxInt64), math.NaN(), -1, uint8(1))
 	f.Add(math.Inf(1), math.Inf(-1), int64(math.MaxInt64), int64(math.MaxInt64), int64(math.MinInt64), math.Inf(1), math.MaxInt, uint8(2))
+	f.Add(math.Inf(1), 5.0, int64(time.Second), int64(0), int64(time.Second), 100.0, 3, uint8(0))
 	f.Add(math.MaxFloat64, math.MaxFloat64, int64(1), int64(1), int64(0), math.MaxFloat64, math.MinInt, uint8(7))
 	f.Add(math.SmallestNonzeroFloat64, 0.0, int64(1), int64(5), int64(20*time.Minute), -1.0, 1, uint8(3))
 	f.Fuzz(func(t *testing.T, a, b float64, reset, age, step int64, tokens float64, n int, d uint8) {

@@ -1,6 +1,7 @@
 package quota_test
 
 import (
+	"math"
 	"reflect"
 	"strings"
 	"testing"
@@ -264,6 +265,16 @@ func TestBlind(t *testing.T) {
 	o.Readings[quota.Tokens] = quota.Reading{Limit: 0, Remaining: 0}
 	if q := (quota.Quota{}).Observe(o, start); q.Needed(start) || q.Bare != 1 {
 		t.Errorf("-1 and 0 were taken for limits: %+v", q.Limits)
+	}
+	// Nor are numbers that no limit is: kept, some of them could not even be written.
+	none := math.NaN()
+	for _, r := range []quota.Reading{{Limit: math.Inf(1), Remaining: 5}, {Limit: 5, Remaining: math.Inf(1)}, {Limit: none, Remaining: 5},
+		{Limit: 5, Remaining: none}, {Limit: 1e13, Remaining: 5}, {Limit: 0.5}} {
+		o := quota.Observation{}
+		o.Readings[quota.Tokens] = r
+		if q := (quota.Quota{}).Observe(o, start); q.Needed(start) || q.Bare != 1 {
+			t.Errorf("%+v was taken for a limit: %+v", r, q.Limits)
+		}
 	}
 }
 

@@ -259,6 +259,28 @@ func TestEveryTransitionIsAuditedAndTold(t *testing.T) {
 	f.noLocks()
 }
 
+// A change of state is on disk when it is told: a generation that a crash took back would be given twice. What costs a
+// transaction half a second, counts and grants, waits for no disk.
+func TestAChangeOfStateIsOnDisk(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.exec(`do $$ begin execute format('alter database %I set synchronous_commit = on', current_database()); end $$`)
+	f.exec(`create table kept (state text, how text)`)
+	f.exec(`create function keep() returns trigger language plpgsql as $$ begin
+		insert into kept values (new.state, current_setting('synchronous_commit')); return null; end $$`)
+	f.exec(`create constraint trigger keep after update on upstreams deferrable initially deferred for each row execute function keep()`)
+	f.db.Reset() // connections that know of the setting
+	f.warm().report(trip, nil)
+	rows, err := f.db.Query(t.Context(), `select state || ' ' || how from kept order by state`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kept, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil || !slices.Equal(kept, []string{"closed off", "open on"}) {
+		t.Errorf("written as %q, %v", kept, err)
+	}
+}
+
 func TestResumeOfAHoldProbesAtOnce(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t).warm()

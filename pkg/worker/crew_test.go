@@ -458,6 +458,29 @@ func TestASuccessCountsOnceAndWhenItBegins(t *testing.T) {
 	}
 }
 
+// A failure of a call that began before the breaker moved on tells nothing of the provider since, but its job waits to hear
+// what the breaker is all the same.
+func TestAFailureFromBeforeAChangeIsNotCounted(t *testing.T) {
+	t.Parallel()
+	l := newCrew(t, nil)
+	later := failing(l)
+	later.generation = 1
+	l.reporter.succeeded(later)
+	go l.reporter.failed(failing(l), 0) // waits for a report that nobody sends here
+	tally := func() (waiting int, r breaker.Report) {
+		l.reporter.mu.Lock()
+		defer l.reporter.mu.Unlock()
+		t := l.reporter.tally(l.onlyLine())
+		return len(t.waiting), t.report
+	}
+	for waiting := 0; waiting == 0; waiting, _ = tally() {
+		time.Sleep(time.Millisecond) // between two looks
+	}
+	if _, r := tally(); r.Generation != 1 || r.OK != 1 || r.Failed != 0 || r.Trailing != 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
 // Whose key is refused is decided by whether others succeed, so they tell it before the suspect tries again.
 func TestASuspicionAsksForSuccessesAtOnce(t *testing.T) {
 	t.Parallel()

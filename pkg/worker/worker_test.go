@@ -13,10 +13,12 @@ import (
 
 	"github.com/google/uuid"
 
+	"github.com/sluicedev/sluice/pkg/breaker"
 	"github.com/sluicedev/sluice/pkg/jobtype"
 	"github.com/sluicedev/sluice/pkg/llm"
 	"github.com/sluicedev/sluice/pkg/llm/llmtest"
 	"github.com/sluicedev/sluice/pkg/queue"
+	"github.com/sluicedev/sluice/pkg/upstream"
 	"github.com/sluicedev/sluice/pkg/worker"
 )
 
@@ -179,6 +181,32 @@ func TestAnOutage(t *testing.T) {
 	}
 	if s := f.upstream("openai:gpt-5"); s.State != "closed" {
 		t.Errorf("the breaker is %s", s.State)
+	}
+}
+
+// While a breaker is open all calls are probes. They go through the jobs in turn, so that no bad one keeps the upstream shut, and cost none
+// of them a try, though each may have but two.
+func TestProbesTakeTurnsAndCostNothing(t *testing.T) {
+	t.Parallel()
+	f := newFleet(t, []jobtype.Type{fast("ask", "openai", "gpt-5", 2)})
+	f.start(nil, nil)
+	f.untilEnded(f.enqueue("ask", hello, 1))
+	f.sim.SetMode("down")
+	trip := breaker.Report{Generation: f.upstream("openai:gpt-5").Generation, Failed: 5, Trailing: 5, Jobs: []uuid.UUID{uuid.New(), uuid.New(), uuid.New()}}
+	if s, _, err := f.upstreams.Visit(t.Context(), "openai:gpt-5", "w", upstream.Visit{Report: trip}); err != nil || s.State != "open" {
+		t.Fatalf("%+v, %v", s, err)
+	}
+	ids := f.enqueue("ask", hello, 3)
+	f.until("six probes failed", func() bool { return f.count(`select count(*) from attempts where outcome = 'error'`) >= 6 })
+	for _, id := range ids {
+		if n := f.count(`select count(*) from attempts where job_id = $1 and outcome = 'error'`, id); n < 2 {
+			t.Errorf("%d of six or more probes were made with a job, of three", n)
+		}
+	}
+	f.sim.SetMode("healthy")
+	f.untilEnded(ids)
+	if n := f.count(`select count(*) from jobs where state = 'done' and attempts = 1`); n != 4 {
+		t.Errorf("%d of 4 jobs are done with one charged try", n)
 	}
 }
 

@@ -1,0 +1,38 @@
+package queue
+
+import (
+	"slices"
+	"testing"
+)
+
+// What a job went through is told only when it is on disk: after a crash that forgets a claim, a lease's number would be given
+// twice. Tests run on a server that waits for no disk, so what counts here is what each transaction asked for as it committed.
+func TestWhatIsToldOfAJobIsOnDisk(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.exec(`do $$ begin execute format('alter database %I set synchronous_commit = on', current_database()); end $$`)
+	f.exec(`create table kept (state text, how text)`)
+	f.exec(`create function keep() returns trigger language plpgsql as $$ begin
+		insert into kept values (new.state, current_setting('synchronous_commit')); return null; end $$`)
+	f.exec(`create constraint trigger keep after insert or update on jobs deferrable initially deferred for each row execute function keep()`)
+	f.db.Reset() // connections that know of the setting
+
+	dead := f.join("dead")
+	for _, state := range []State{Running, Done, Failed, Cancelled, Delayed, Queued} {
+		f.inState(state, dead)
+	}
+	f.chats(bulkJobs)
+	must[Job](f)(f.Retry(f.Context(), DefaultTenant, f.inState(Cancelled, dead)))
+	f.due()
+	must[int](f)(f.Promote(f.Context()))
+	must[bool](f)(f.Bury(f.Context(), dead, 0))
+	must[int](f)(f.Rescue(f.Context()))
+
+	states := one[[]string](f, `select array_agg(distinct state order by state) from kept`)
+	if !slices.Equal(states, []string{"cancelled", "delayed", "done", "failed", "queued", "running"}) {
+		t.Errorf("seen were %v", states)
+	}
+	if lax := one[[]string](f, `select coalesce(array_agg(distinct state || ' ' || how), '{}') from kept where how <> 'on'`); len(lax) > 0 {
+		t.Errorf("not waited for: %v", lax)
+	}
+}
