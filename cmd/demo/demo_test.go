@@ -138,6 +138,14 @@ func TestCtrlCIsNoError(t *testing.T) {
 	}
 }
 
+func TestNoFolderForLogs(t *testing.T) {
+	t.Setenv("TMPDIR", filepath.Join(t.TempDir(), "gone"))
+	_, err := newStack(t.Context(), func(string) string { return "" }, io.Discard)
+	if err == nil || !strings.Contains(err.Error(), "TMPDIR") {
+		t.Errorf("%v; want one that says what to set", err)
+	}
+}
+
 func TestUnexpectedArguments(t *testing.T) {
 	t.Parallel()
 	if err := run(t.Context(), []string{"smok"}, os.Getenv, io.Discard); err == nil {

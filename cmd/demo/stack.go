@@ -52,7 +52,7 @@ func newStack(ctx context.Context, env func(string) string, out io.Writer) (*sta
 	}
 	logs, err := os.MkdirTemp("", "sluice-demo-")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("no folder for logs in %s, which TMPDIR may name: %w", os.TempDir(), err)
 	}
 	s := &stack{env: env, out: out, bin: filepath.Dir(self), logs: logs, port: port}
 	s.ctx, s.cancel = context.WithCancelCause(ctx)
@@ -67,21 +67,22 @@ func (s *stack) close(err *error) {
 		*err = nil // Ctrl-C: whatever failed, failed because of it
 	}
 	s.cancel(nil)
-	// The API and the workers first: the workers still finish their calls.
 	isProvider := func(c *child) bool { return c.name == simulator }
-	for _, last := range []bool{false, true} {
-		var all sync.WaitGroup
-		for _, c := range s.children {
-			if isProvider(c) == last {
-				all.Go(func() { c.stop(stopTimeout) })
-			}
-		}
-		all.Wait()
-	}
+	stopAll(slices.DeleteFunc(slices.Clone(s.children), isProvider))
+	stopAll(s.children) // the provider last: the workers' calls still ended
 	if s.postgres != nil {
 		*err = errors.Join(*err, s.postgres.Stop())
 	}
 	*err = errors.Join(*err, os.RemoveAll(s.logs))
+}
+
+// stopAll ends children at the same moment.
+func stopAll(children []*child) {
+	var all sync.WaitGroup
+	for _, c := range children {
+		all.Go(func() { c.stop(stopTimeout) })
+	}
+	all.Wait()
 }
 
 // say prints a line about one part of the stack.

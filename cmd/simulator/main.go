@@ -72,11 +72,16 @@ func parse(args []string) (config, error) {
 		c.pages = append(c.pages, origin)
 		return nil
 	})
-	if err := flags.Parse(args); err != nil {
+	flags.SetOutput(io.Discard) // main tells what is wrong, once
+	switch err := flags.Parse(args); {
+	case errors.Is(err, flag.ErrHelp):
+		flags.SetOutput(os.Stderr)
+		flags.Usage()
 		return c, err
-	}
-	if flags.NArg() > 0 {
-		return c, fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	case err != nil:
+		return c, fmt.Errorf("%w; -h lists the flags", err)
+	case flags.NArg() > 0:
+		return c, fmt.Errorf("unexpected argument %q; -h lists the flags", flags.Arg(0))
 	}
 	if *port != 0 {
 		c.addr = net.JoinHostPort("127.0.0.1", strconv.Itoa(*port))

@@ -64,7 +64,8 @@ func TestRunRefusesWhatItCannotDo(t *testing.T) {
 	for args, want := range map[string]string{
 		"-error-rate 2":      "error_rate 2 is not between 0 and 1",
 		"-mode sulking":      `unknown mode "sulking"`,
-		"now":                `unexpected argument "now"`,
+		"now":                `unexpected argument "now"; -h lists the flags`,
+		"-sulk":              "flag provided but not defined: -sulk; -h lists the flags",
 		"-addr 127.0.0.1:-1": "invalid port",
 	} {
 		err := run(t.Context(), strings.Fields(args), io.Discard)
