@@ -124,11 +124,11 @@ func (t Type) Validate() []*strictjson.Error {
 	must(len(t.Policy) <= MaxPolicyBytes, "policy", "must be at most %d bytes", MaxPolicyBytes)
 	if t.Upstream != "" || !t.Custom {
 		must(upstreamPattern.MatchString(t.Upstream), "upstream", "must match %s", UpstreamPattern)
-		must(modelPattern.MatchString(t.Model), "model", "must match %s", ModelPattern)
+		must(modelPattern.MatchString(t.Model), "model", "must be a model's name, which matches %s", ModelPattern)
 	}
 	must(len(t.Models) <= MaxFurtherModels, "models", "must be at most %d", MaxFurtherModels)
 	for _, model := range t.Models {
-		must(modelPattern.MatchString(model), "models", "must each match %s", ModelPattern)
+		must(modelPattern.MatchString(model), "models", "must each be a model's name, which matches %s", ModelPattern)
 	}
 	if err := t.Backoff.Validate(); err != nil {
 		must(false, "backoff", "%v", err)
