@@ -43,6 +43,12 @@ type attempt struct {
 
 func (a *attempt) lease() queue.Lease { return queue.Lease{JobID: a.job.ID, Lease: a.job.Lease} }
 
+// ends makes an end the attempt's own.
+func (a *attempt) ends(end queue.End) queue.End {
+	end.JobID, end.Lease = a.job.ID, a.job.Lease
+	return end
+}
+
 // start runs claimed jobs.
 func (l *life) start(line *line, gate queue.Gate, jobs ...queue.Claimed) {
 	attempts := l.prepare(line, gate, jobs)
@@ -166,9 +172,7 @@ func (l *life) try(a *attempt) queue.End {
 	pause(ctx, time.Until(a.permit.notBefore))
 	if !l.hasNews(ctx, a) || !l.mayStart(a, cancel) {
 		l.reporter.unspent(a)
-		end := l.unanswered(a, errNotStarted)
-		end.JobID, end.Lease = a.job.ID, a.job.Lease
-		return end
+		return a.ends(l.unanswered(a, errNotStarted))
 	}
 	if end, never := l.misfit(a); never {
 		return end
@@ -182,8 +186,7 @@ func (l *life) try(a *attempt) queue.End {
 		Attempt: a.job.Attempts + 1, CallID: a.job.ID.String() + "/" + strconv.FormatInt(a.job.Lease, 10),
 		started: func(s llm.Start) { l.started(a, s) },
 	})
-	end := l.judge(a, result, err, context.Cause(ctx))
-	end.JobID, end.Lease = a.job.ID, a.job.Lease
+	end := a.ends(l.judge(a, result, err, context.Cause(ctx)))
 	traced(end)
 	return end
 }
@@ -225,9 +228,7 @@ func (l *life) misfit(a *attempt) (end queue.End, never bool) {
 	}
 	l.unprobe(a)
 	l.reporter.unspent(a)
-	end = reject(misfit.Error())
-	end.JobID, end.Lease = a.job.ID, a.job.Lease
-	return end, true
+	return a.ends(reject(misfit.Error())), true
 }
 
 // hasNews tells whether what is known of the breaker is new enough to start a call by it, after reading it anew if need be:

@@ -189,8 +189,7 @@ func TestABatchThatIsTooMuchIsWrittenInPieces(t *testing.T) {
 	l := newCrew(t, func(inner pg.DB) pg.DB { db.DB = inner; return db })
 	for range 8 {
 		a := failing(l)
-		end := interrupted("")
-		end.JobID, end.Lease = a.job.ID, a.job.Lease
+		end := a.ends(interrupted(""))
 		l.work.Add(1)
 		l.recorder.record(end, a)
 	}
@@ -298,8 +297,7 @@ func TestEndsThatCannotBeWrittenDoNotKeepTheWorkerFromStopping(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := crewOn(t, &mute{waits: map[string][]time.Duration{}})
 		a := failing(l)
-		end := done([]byte(`{}`))
-		end.JobID, end.Lease = a.job.ID, a.job.Lease
+		end := a.ends(done([]byte(`{}`)))
 		l.work.Add(1)
 		l.recorder.record(end, a)
 		go l.recorder.run(t.Context())
@@ -391,8 +389,7 @@ func TestAnEndThatCannotBeWrittenKeepsNoOtherWaiting(t *testing.T) {
 	}
 	go l.recorder.run(l.records)
 	for _, a := range l.prepare(line, queue.Gate{}, jobs) {
-		end := done([]byte("{}"))
-		end.JobID, end.Lease = a.job.ID, a.job.Lease
+		end := a.ends(done([]byte("{}")))
 		l.recorder.record(end, a)
 	}
 	deadline := time.Now().Add(2 * time.Minute)

@@ -66,15 +66,22 @@ func (r *recorder) run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-r.wake:
+			r.writeAll(ctx)
 		}
-		for batch := r.take(); len(batch) > 0; batch = r.take() {
-			if err := r.write(ctx, batch); err != nil {
-				r.life.log.Warn("ends could not be written; trying on", "jobs", len(batch), "error", err)
-				r.putBack(batch)
-				if !pause(ctx, recordPause) {
-					return
-				}
-			}
+	}
+}
+
+// writeAll writes all that there is, until ctx ends.
+func (r *recorder) writeAll(ctx context.Context) {
+	for batch := r.take(); len(batch) > 0; batch = r.take() {
+		err := r.write(ctx, batch)
+		if err == nil {
+			continue
+		}
+		r.life.log.Warn("ends could not be written; trying on", "jobs", len(batch), "error", err)
+		r.putBack(batch)
+		if !pause(ctx, recordPause) {
+			return
 		}
 	}
 }
