@@ -150,12 +150,15 @@ func (s *Server) includeWaiting(ctx context.Context, jobs []JobSummary) error {
 		return nil
 	}
 	news, err := s.queue.News(ctx, known...)
+	if err != nil {
+		return err
+	}
 	for _, n := range news {
 		if listed[n.ID].Waiting, err = s.whyWatched(ctx, n, nil); err != nil {
 			return err
 		}
 	}
-	return err
+	return nil
 }
 
 // cursorVersion is the first byte of a cursor. One of another version is refused, never misread.

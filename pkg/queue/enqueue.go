@@ -271,11 +271,9 @@ func firstOfKey(rows []row) ([]int, error) {
 	return first, nil
 }
 
-// insertKeyed inserts the first row of each key in one transaction and looks up the earlier job where a key is taken.
-// A second statement does that: the first one's snapshot may be older than the job it collided with.
-func (q *Queue) insertKeyed(ctx context.Context, rows []row, first []int) ([]Enqueued, error) {
-	var unique []row
-	place := make([]int, len(rows)) // in unique
+// onlyFirst is the first row of each key, and for every row the place of its first one among them.
+func onlyFirst(rows []row, first []int) (unique []row, place []int) {
+	place = make([]int, len(rows))
 	for i, r := range rows {
 		if first[i] == i {
 			place[i] = len(unique)
@@ -284,6 +282,13 @@ func (q *Queue) insertKeyed(ctx context.Context, rows []row, first []int) ([]Enq
 			place[i] = place[first[i]]
 		}
 	}
+	return unique, place
+}
+
+// insertKeyed inserts the first row of each key in one transaction and looks up the earlier job where a key is taken.
+// A second statement does that: the first one's snapshot may be older than the job it collided with.
+func (q *Queue) insertKeyed(ctx context.Context, rows []row, first []int) ([]Enqueued, error) {
+	unique, place := onlyFirst(rows, first)
 	var made []fate
 	// Two batches with the same keys take them in one order (enqueueSQL sorts), but a batch inside a caller's transaction
 	// may still deadlock with another: it is simply done again.
