@@ -164,6 +164,11 @@ func serve(ctx context.Context, cfg config.APIConfig, environ []string, log *slo
 	metrics.Fleet(telemetry.Fleet{
 		Counts: server.Counts, Upstreams: server.Upstreams, Backlog: server.Backlog, Limit: api.ProbeTimeout, Log: log,
 	})
+	return listen(ctx, server, cfg, log)
+}
+
+// listen serves on the API's port, and on the operator's where there is one.
+func listen(ctx context.Context, server *api.Server, cfg config.APIConfig, log *slog.Logger) error {
 	public, err := net.Listen("tcp", net.JoinHostPort(cfg.Host, strconv.Itoa(cfg.Port)))
 	if err != nil {
 		return fmt.Errorf("SLUICE_HOST, PORT: %w", err)

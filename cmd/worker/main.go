@@ -89,13 +89,11 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return err
 	}
 	metrics := telemetry.NewWorker()
+	metrics.Pools(map[string]*pgxpool.Pool{"main": db, "pulse": pulse})
 	deliverer, err := newDeliverer(db, cfg, metrics.Delivered, log)
 	if err != nil {
 		return err
 	}
-
-	rules := breaker.DefaultRules
-	rules.HoldFor = cfg.HoldProbeInterval
 	tracer, flush, err := telemetry.Traces(ctx, "sluice-worker", config.Environ(environ), log)
 	if err != nil {
 		return fmt.Errorf("OTEL_*: %w", err)
@@ -105,7 +103,8 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	if tracer != nil {
 		hooks.Calling, hooks.TraceID = tracer.Call, telemetry.TraceID
 	}
-	metrics.Pools(map[string]*pgxpool.Pool{"main": db, "pulse": pulse})
+	rules := breaker.DefaultRules
+	rules.HoldFor = cfg.HoldProbeInterval
 	w := worker.New(db, pulse, upstream.New(db).WithRules(rules).Telling(metrics.BreakerChanged), worker.Config{
 		Types: cfg.Types, Providers: providers(cfg), Concurrency: cfg.Concurrency, DeathAfter: cfg.DeathAfter,
 		DrainLimit: cfg.DrainLimit, Share: cfg.UpstreamShare, ListenURL: cfg.DirectDatabaseURL.Reveal(),
@@ -117,6 +116,11 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return err
 	}
 	defer stopAdmin()
+	return work(ctx, w, deliverer)
+}
+
+// work runs jobs and delivers webhooks until ctx ends and the last call of either has ended.
+func work(ctx context.Context, w *worker.Worker, deliverer *webhook.Deliverer) error {
 	var delivering sync.WaitGroup
 	defer delivering.Wait() // for calls in flight
 	ctx, stop := context.WithCancel(ctx)

@@ -87,34 +87,57 @@ func New(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	cfg = cfg.withHooks()
 	bell := queue.NewBell(cfg.DB, cfg.Log)
-	s := &Server{queue: cfg.Queue, intake: queue.NewIntake(cfg.Queue, bell), upstreams: cfg.Upstreams, bell: bell, states: queue.NewStateBell(cfg.DB, cfg.Log), db: cfg.DB, log: cfg.Log, contract: contract}
-	s.keys, s.tenant, s.rates = cfg.Keys, tenantOf, newRates(cfg.RateLimit)
-	s.depth = newDepth(cfg.MaxQueued, cfg.Queue.Depths)
-	s.bodies = &bodies{most: maxBodies}
-	s.limits, s.ofStreams = ofWork, ofStreams
-	s.ending = make(chan struct{})
-	s.counts = newWatch(cfg.Queue.Counts)
+	s := &Server{
+		queue:     cfg.Queue,
+		intake:    queue.NewIntake(cfg.Queue, bell),
+		upstreams: cfg.Upstreams,
+		bell:      bell,
+		states:    queue.NewStateBell(cfg.DB, cfg.Log),
+		db:        cfg.DB,
+		log:       cfg.Log,
+
+		contract:  contract,
+		metrics:   cfg.Metrics,
+		answered:  cfg.Answered,
+		trace:     cfg.Enqueuing,
+		ending:    make(chan struct{}),
+		keys:      cfg.Keys,
+		rates:     newRates(cfg.RateLimit),
+		tenant:    tenantOf,
+		depth:     newDepth(cfg.MaxQueued, cfg.Queue.Depths),
+		bodies:    &bodies{most: maxBodies},
+		limits:    ofWork,
+		ofStreams: ofStreams,
+
+		counts:   newWatch(cfg.Queue.Counts),
+		inFlight: newWatch(cfg.Queue.InFlight),
+		backlog:  newWatch(func(ctx context.Context, _ string) (int64, error) { return cfg.Queue.Backlog(ctx) }),
+	}
 	s.served = newWatch(s.readServed)
 	s.fleet = newWatch(s.readFleet)
-	s.inFlight = newWatch(cfg.Queue.InFlight)
-	s.backlog = newWatch(func(ctx context.Context, _ string) (int64, error) { return cfg.Queue.Backlog(ctx) })
 	s.places = newWatch(s.readPlace)
 	s.lineups = newWatch(s.readLineup)
 	s.hub = newHub(s, cfg.ListenURL)
-	if s.metrics, s.answered = cfg.Metrics, cfg.Answered; s.metrics == nil {
-		s.metrics = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
-	}
-	if s.trace = cfg.Enqueuing; s.trace == nil {
-		s.trace = func(context.Context, http.Header, int) (string, func(error)) { return "", func(error) {} }
-	}
-	if s.answered == nil {
-		s.answered = func(string, string, int, time.Duration) {}
-	}
 	if s.echo, err = s.routes(cfg.CORSOrigins, cfg.Simulator); err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// withHooks has something in the place of each hook that is not there, so that nobody has to look.
+func (cfg Config) withHooks() Config {
+	if cfg.Metrics == nil {
+		cfg.Metrics = http.HandlerFunc(func(http.ResponseWriter, *http.Request) {})
+	}
+	if cfg.Enqueuing == nil {
+		cfg.Enqueuing = func(context.Context, http.Header, int) (string, func(error)) { return "", func(error) {} }
+	}
+	if cfg.Answered == nil {
+		cfg.Answered = func(string, string, int, time.Duration) {}
+	}
+	return cfg
 }
 
 func (s *Server) routes(origins []string, simulator string) (*echo.Echo, error) {
