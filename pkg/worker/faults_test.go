@@ -337,6 +337,9 @@ func TestAHundredFailuresAtOnceAreOneOutage(t *testing.T) {
 	if lost := f.count(`select count(*) from jobs where state <> 'done' or attempts > 2`); lost != 0 {
 		t.Errorf("%d jobs failed, or paid for the outage more than once", lost)
 	}
+	if charged := f.count(`select count(*) from attempts where outcome = 'error' and charged`); charged >= int64(f.rules.Run) {
+		t.Errorf("%d failures were charged: more than come before the breaker opens", charged)
+	}
 }
 
 // A job that alone is refused, while others succeed, fails in the end.
