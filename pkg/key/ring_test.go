@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sluicedev/sluice/pkg/pg"
@@ -19,11 +22,13 @@ import (
 // counted counts the questions that are put to a database.
 type counted struct {
 	pg.DB
-	n atomic.Int64
+	n     atomic.Int64
+	asked time.Time // the latest; of one look at a time
 }
 
 func (c *counted) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
 	c.n.Add(1)
+	c.asked = time.Now()
 	return c.DB.Query(ctx, sql, args...)
 }
 
@@ -70,9 +75,11 @@ func TestForgeries(t *testing.T) {
 		t.Fatal(err)
 	}
 	expired, expiredText := make1(t, store, Order{Tenant: "acme", Name: "expired", Scopes: []Scope{Admin}, ExpiresIn: time.Hour})
-	if _, err := pool.Exec(t.Context(), `update api_keys set created_at = now() - interval '3 h', expires_at = now() - interval '2 h' where id = $1`, expired.ID); err != nil {
+	both, bothText := make1(t, store, order("acme", "both", Admin))
+	if _, err := store.Revoke(t.Context(), both.ID); err != nil {
 		t.Fatal(err)
 	}
+	expire(t, pool, expired.ID, both.ID)
 	for name, c := range map[string]struct {
 		text string
 		want error
@@ -84,6 +91,7 @@ func TestForgeries(t *testing.T) {
 		"revoked, and a guess":      {compose(revoked.ID, otherSecret), ErrUnknown},
 		"expired":                   {expiredText, ErrExpired},
 		"expired, and a guess":      {compose(expired.ID, otherSecret), ErrUnknown},
+		"expired, and revoked":      {bothText, ErrRevoked},
 		"nothing":                   {"", ErrUnknown},
 		"the hash for the secret":   {compose(k.ID, encoding.EncodeToString(digest(secret))), ErrUnknown},
 		"truncated":                 {text[:len(text)-1], ErrUnknown},
@@ -106,6 +114,9 @@ func TestForgeries(t *testing.T) {
 	}
 	if db.n.Load() != before {
 		t.Error("what was never a key reached the database")
+	}
+	if len(ring.used) > 0 {
+		t.Errorf("a use of %v is recorded, which were refused", ring.used)
 	}
 }
 
@@ -150,16 +161,12 @@ func TestMadeUpKeysShareStatements(t *testing.T) {
 func TestARingHasABound(t *testing.T) {
 	t.Parallel()
 	ring, _, _, _ := newRing(t)
-	for range 3 * maxKnown / maxLook {
-		found := map[string]sight{}
-		for range maxLook {
-			id, _ := generate()
-			found[id] = sight{}
-			ring.note(id)
-		}
-		ring.keep(found)
-		if len(ring.known) > maxKnown || len(ring.known) < maxLook || len(ring.used) > maxKnown {
-			t.Fatalf("%d known, %d used", len(ring.known), len(ring.used))
+	for range 2*maxKnown + 1 {
+		id, _ := generate()
+		ring.note(id)
+		ring.keep(map[string]sight{id: {}})
+		if _, kept := ring.known[id]; !kept || len(ring.known) > maxKnown || len(ring.used) > maxKnown {
+			t.Fatalf("%d known, the latest among them: %t; %d used", len(ring.known), kept, len(ring.used))
 		}
 	}
 }
@@ -169,12 +176,22 @@ func TestALookHasABound(t *testing.T) {
 	ring, _, db, _ := newRing(t)
 	ring.looking.Lock() // all of them come while another look runs
 	looks := map[*look]bool{}
-	ring.mu.Lock()
-	for range 2*maxLook + 1 {
+	join := func() *look {
+		ring.mu.Lock()
+		defer ring.mu.Unlock()
 		id, _ := generate()
-		looks[ring.join(id)] = true
+		l := ring.join(id)
+		looks[l] = true
+		return l
 	}
-	ring.mu.Unlock()
+	full := join()
+	for range 2 * maxLook {
+		join()
+	}
+	last := join()
+	if ring.close(full); join() != last {
+		t.Error("a look that begins closes another one")
+	}
 	ring.looking.Unlock()
 	for l := range looks {
 		<-l.done
@@ -215,6 +232,112 @@ func TestRevokedAndExpiredKeysStop(t *testing.T) {
 			t.Fatalf("%s after it was revoked: %v", time.Since(begun), err)
 		}
 	}
+}
+
+// A key ends at its time, and not with the next look at it.
+func TestAKeyExpiresBetweenTwoLooks(t *testing.T) {
+	t.Parallel()
+	ago := func(at time.Duration) sight { return sight{at: time.Now().Add(-at), Left: new(60.0)} }
+	if err := ago(time.Minute).over(); !errors.Is(err, ErrExpired) {
+		t.Errorf("seen a minute before its end, a minute later: %v", err)
+	}
+	if err := ago(0).over(); err != nil {
+		t.Errorf("a minute before its end: %v", err)
+	}
+}
+
+// What is learned is as old as the question, however long the answer takes.
+func TestALookIsAsOldAsItsQuestion(t *testing.T) {
+	t.Parallel()
+	ring, store, db, _ := newRing(t)
+	k, text := make1(t, store, order("acme", "a", Read))
+	ring.mustKnow(t, text)
+	if at := ring.known[k.ID].at; at.After(db.asked) {
+		t.Errorf("it is %s younger", at.Sub(db.asked))
+	}
+}
+
+// scripted is a database whose answers are one function's.
+type scripted struct {
+	pg.DB
+	n      atomic.Int64
+	answer func(context.Context) error
+}
+
+func (s *scripted) Query(ctx context.Context, _ string, _ ...any) (pgx.Rows, error) {
+	s.n.Add(1)
+	return nil, s.answer(ctx)
+}
+
+func (s *scripted) Exec(ctx context.Context, _ string, _ ...any) (pgconn.CommandTag, error) {
+	s.n.Add(1)
+	return pgconn.CommandTag{}, s.answer(ctx)
+}
+
+var errAway = errors.New("no database")
+
+// By the bubble's clock: a look that nobody answers is given up, and calls no key bad.
+func TestALookIsGivenUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		db := &scripted{answer: func(ctx context.Context) error { <-ctx.Done(); return ctx.Err() }}
+		ring := NewRing(NewStore(db), slog.New(slog.DiscardHandler))
+		begun := time.Now()
+		if _, err := ring.Verify(t.Context(), compose(generate())); err == nil || Refused(err) || time.Since(begun) != lookLimit {
+			t.Errorf("after %s: %v", time.Since(begun), err)
+		}
+	})
+}
+
+// By the bubble's clock: whoever comes in the pause after a look shares the next one.
+func TestThePauseAfterALookGathersOthers(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		db := &scripted{answer: func(context.Context) error { return errAway }}
+		ring := NewRing(NewStore(db), slog.New(slog.DiscardHandler))
+		verify := func() {
+			if _, err := ring.Verify(t.Context(), compose(generate())); !errors.Is(err, errAway) {
+				t.Error(err)
+			}
+		}
+		verify()
+		go verify()
+		if synctest.Wait(); ring.next == nil {
+			t.Fatal("nobody can join the look that waits for its turn")
+		}
+		verify()
+		if n := db.n.Load(); n != 2 {
+			t.Errorf("%d statements, want 2", n)
+		}
+	})
+}
+
+// By the bubble's clock: each minute what was used is recorded, once, and what fails is told.
+func TestWhatWasUsedIsRecordedEachMinute(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var said strings.Builder
+		db := &scripted{answer: func(context.Context) error { return errAway }}
+		ring := NewRing(NewStore(db), slog.New(slog.NewTextHandler(&said, nil)))
+		ctx, stop := context.WithCancel(t.Context())
+		go ring.Run(ctx)
+		minute := func(statements int64, words int) {
+			t.Helper()
+			time.Sleep(usedPause)
+			synctest.Wait()
+			if n, lines := db.n.Load(), strings.Count(said.String(), "could not be recorded"); n != statements || lines != words {
+				t.Errorf("%d statements, want %d; the log: %s", n, statements, said.String())
+			}
+		}
+		ring.note("a")
+		minute(1, 1)
+		minute(1, 1) // without a use
+		db.answer = func(context.Context) error { return nil }
+		ring.note("a")
+		minute(2, 1)
+		stop()
+		minute(2, 1)
+	})
 }
 
 // While the database is away, nobody's key is called bad: those that were seen go on for a moment, then nobody can tell.

@@ -56,7 +56,7 @@ const keyColumns = `id, tenant, name, scopes, ` + stateSQL + ` as state, created
 
 const createSQL = `
 insert into api_keys (id, tenant, name, hash, scopes, expires_at)
-values ($1, $2, $3, $4, $5, coalesce($6::timestamptz, now() + $7::interval))
+values ($1, $2, $3, $4, $5, coalesce(now() + $6::interval, $7::timestamptz))
 returning ` + keyColumns
 
 // Create makes a key. Its text is not kept anywhere: this is the only time that it is seen.
@@ -65,7 +65,7 @@ func (s *Store) Create(ctx context.Context, o Order) (k Key, text string, err er
 		return Key{}, "", err
 	}
 	id, secret := generate()
-	k, err = s.one(ctx, createSQL, id, o.Tenant, o.Name, digest(secret), o.Scopes, orNil(o.ExpiresAt), orNil(o.ExpiresIn))
+	k, err = s.one(ctx, createSQL, id, o.Tenant, o.Name, digest(secret), o.Scopes, orNil(o.ExpiresIn), orNil(o.ExpiresAt))
 	if pg.Code(err) == checkViolation {
 		return Key{}, "", errors.New("expires: must be in the future") // all else was checked
 	}
@@ -123,17 +123,17 @@ func (s *Store) one(ctx context.Context, sql string, args ...any) (Key, error) {
 
 // sight is a key as a look at the database showed it.
 type sight struct {
-	ID, Tenant, Name string
-	Scopes           []Scope
-	Hash             []byte
-	Revoked          bool
-	Left             *float64 // seconds until it expires; nil: never
+	ID, Tenant string
+	Scopes     []Scope
+	Hash       []byte
+	Revoked    bool
+	Left       *float64 // seconds until it expires; nil: never
 
 	at time.Time // just before the look
 }
 
 const findSQL = `
-select id, tenant, name, scopes, hash, revoked_at is not null,
+select id, tenant, scopes, hash, revoked_at is not null,
        extract(epoch from expires_at - clock_timestamp())::float8
 from api_keys where id = any($1)`
 
@@ -144,15 +144,14 @@ func (s *Store) find(ctx context.Context, ids []string) (map[string]sight, error
 	if err != nil {
 		return nil, fmt.Errorf("find keys: %w", err)
 	}
-	found := map[string]sight{}
-	k := sight{at: at}
-	_, err = pgx.ForEachRow(rows, []any{&k.ID, &k.Tenant, &k.Name, &k.Scopes, &k.Hash, &k.Revoked, &k.Left}, func() error {
-		found[k.ID] = k
-		k = sight{at: at}
-		return nil
-	})
+	keys, err := pgx.CollectRows(rows, pgx.RowToStructByPos[sight])
 	if err != nil {
 		return nil, fmt.Errorf("find keys: %w", err)
+	}
+	found := make(map[string]sight, len(keys))
+	for _, k := range keys {
+		k.at = at
+		found[k.ID] = k
 	}
 	return found, nil
 }

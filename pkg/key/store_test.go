@@ -3,11 +3,13 @@ package key
 import (
 	"encoding/json"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/sluicedev/sluice/pkg/pg/pgtest"
 )
@@ -66,9 +68,7 @@ func TestKeysAreListedByTenant(t *testing.T) {
 		t.Fatal(err)
 	}
 	old, _ := make1(t, s, Order{Tenant: "bolt", Name: "old", Scopes: []Scope{Read}, ExpiresIn: time.Hour})
-	if _, err := pool.Exec(t.Context(), `update api_keys set created_at = now() - interval '3 h', expires_at = now() - interval '2 h' where id = $1`, old.ID); err != nil {
-		t.Fatal(err)
-	}
+	expire(t, pool, old.ID, gone.ID) // who was revoked is that for good
 	for tenant, want := range map[string]map[string]State{
 		"":     {a.ID: Active, b.ID: Active, gone.ID: Revoked, old.ID: Expired},
 		"acme": {a.ID: Active}, "bolt": {b.ID: Active, gone.ID: Revoked, old.ID: Expired}, "none": {},
@@ -82,6 +82,17 @@ func TestKeysAreListedByTenant(t *testing.T) {
 				t.Errorf("%q: %+v", tenant, k)
 			}
 		}
+		if !slices.IsSortedFunc(keys, func(a, b Key) int { return a.CreatedAt.Compare(b.CreatedAt) }) {
+			t.Errorf("%q: the oldest is not the first: %v", tenant, keys)
+		}
+	}
+}
+
+// expire has keys be expired for two hours.
+func expire(t *testing.T, pool *pgxpool.Pool, ids ...string) {
+	t.Helper()
+	if _, err := pool.Exec(t.Context(), `update api_keys set created_at = now() - interval '3 h', expires_at = now() - interval '2 h' where id = any($1)`, ids); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -128,6 +139,11 @@ func TestOrdersThatAreRefused(t *testing.T) {
 	long.Name, long.Tenant, long.ExpiresAt = strings.Repeat("é", MaxName), strings.Repeat("é", MaxName), time.Now().Add(time.Hour)
 	if _, _, err := s.Create(t.Context(), long); err != nil {
 		t.Errorf("the longest names: %v", err)
+	}
+	both := good
+	both.ExpiresIn, both.ExpiresAt = time.Hour, time.Now().Add(48*time.Hour)
+	if k, _ := make1(t, s, both); !k.ExpiresAt.Equal(k.CreatedAt.Add(time.Hour)) {
+		t.Errorf("within an hour, or else at a time: until %v", k.ExpiresAt)
 	}
 }
 
