@@ -52,7 +52,7 @@ func Public(addr netip.Addr) bool {
 // carried gives the IPv4 address that an IPv6 one stands for, or the address itself.
 func carried(addr netip.Addr) netip.Addr {
 	for p, at := range embedded {
-		if addr.Is6() && p.Contains(addr) {
+		if p.Contains(addr) {
 			b := addr.As16()
 			return netip.AddrFrom4([4]byte(b[at : at+4]))
 		}

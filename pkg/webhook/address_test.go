@@ -8,13 +8,14 @@ import (
 
 func TestPublic(t *testing.T) {
 	t.Parallel()
-	for _, public := range []string{"8.8.8.8", "::ffff:8.8.8.8", "2606:4700::1111", "64:ff9b::808:808", "172.32.0.1", "100.128.0.1"} {
+	for _, public := range []string{"8.8.8.8", "::ffff:8.8.8.8", "2606:4700::1111", "64:ff9b::808:808", "172.32.0.1", "100.128.0.1",
+		"2606:4700::1111%eth0", "198.20.0.1", "192.88.98.1", "2001:200::1", "3fff:1000::1"} {
 		if !Public(netip.MustParseAddr(public)) {
 			t.Errorf("%s is not public", public)
 		}
 	}
 	for _, inside := range []string{"127.0.0.1", "127.8.8.8", "0.0.0.0", "10.0.0.1", "172.16.0.1", "192.168.0.1", "169.254.169.254", "100.64.0.1",
-		"192.0.0.8", "192.0.2.1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "240.0.0.1", "255.255.255.255",
+		"192.0.0.8", "192.0.2.1", "192.88.99.1", "100.127.255.255", "198.19.255.255", "2001:1ff::1", "3fff:fff::1", "198.18.0.1", "198.51.100.1", "203.0.113.1", "224.0.0.1", "240.0.0.1", "255.255.255.255",
 		"::", "::1", "::ffff:127.0.0.1", "::ffff:169.254.169.254", "::127.0.0.1", "fe80::1", "fe80::1%eth0", "fc00::1", "fd00:ec2::254", "fec0::1", "ff02::1",
 		"64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::a00:1", "2002:7f00:1::", "2002:a9fe:a9fe::", "2001::1", "2001:db8::1", "100::1", "3fff::1",
 		"::8.8.8.8", "::ffff:0:127.0.0.1", "::ffff:0:8.8.8.8", "64:ff9b:1:7f00:0:100:808:808", "64:ff9b:1::808:808", "5f00::1", "1000::1", "4000::1", "f000::1"} {
@@ -41,7 +42,7 @@ func TestGuard(t *testing.T) {
 
 func TestAllowedHosts(t *testing.T) {
 	t.Parallel()
-	allowed := hosts{"hooks.example.com", "*.Example.org", "dev.example.net:8443", "[::1]:8080", "*:9443"}
+	allowed := hosts{"hooks.example.com", "*.Example.org", "dev.example.net:8443", "[::1]:8080", "*:9443", "plain.example.net:80"}
 	for raw, want := range map[string]bool{
 		"https://hooks.example.com/x":           true,
 		"http://HOOKS.example.com./x":           true,
@@ -59,6 +60,8 @@ func TestAllowedHosts(t *testing.T) {
 		"https://evilexample.org/":              false,
 		"https://dev.example.net:8443/":         true,
 		"https://dev.example.net/":              false,
+		"http://plain.example.net/":             true,
+		"https://plain.example.net/":            false,
 		"http://[::1]:8080/":                    true,
 		"http://[::1]/":                         false,
 		"https://any.where:9443/":               true,

@@ -2,15 +2,24 @@ package webhook
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+
+	"github.com/sluicedev/sluice/pkg/pg"
 )
 
 func TestADelivery(t *testing.T) {
@@ -74,11 +83,124 @@ func TestSecretsOfTenants(t *testing.T) {
 		t.Error(err)
 	}
 	f.until(`attempts > 1 from webhook_deliveries where id = $1`, unsigned)
-	if last := one[string](f, `select last_error from webhook_deliveries where id = $1`, unsigned); last != errUnsigned.Error() {
+	if last := one[string](f, `select coalesce(status::text, 'none') || ': ' || last_error from webhook_deliveries where id = $1`, unsigned); last != "none: "+errUnsigned.Error() {
 		t.Errorf("the row says %q", last)
 	}
 	if len(r.got) > 0 {
 		t.Error("something came that is not signed")
+	}
+}
+
+// Whose secret signs, what an operator's endpoint allows, and the time that is signed: the database's, as it is by now.
+func TestWhatIsAskedOfAReceiver(t *testing.T) {
+	t.Parallel()
+	const endpoint = "http://receiver.default.svc:8080/hook"
+	d := New(nil, Config{Keys: map[string][]Key{"": keysOf(t, secretOf("all")), "acme": keysOf(t, secretOf("acme"))}, Endpoints: map[string]string{"acme": endpoint}})
+	claimed, now := time.Now().Add(-time.Hour), time.Date(2026, 11, 26, 3, 0, 0, 0, time.UTC)
+	x := delivery{tenant: "acme", url: endpoint, event: "job.failed", job: []byte(keptJob), now: now, claimed: claimed}
+	req, err := d.request(t.Context(), x)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seconds, err := strconv.ParseInt(req.Header.Get("Webhook-Timestamp"), 10, 64)
+	if at := time.Unix(seconds, 0); err != nil || at.Before(now.Add(time.Hour)) || at.After(now.Add(time.Since(claimed))) {
+		t.Errorf("signed at %v, which was claimed an hour ago, at %v", at, now)
+	}
+	content, err := io.ReadAll(req.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := req.Header.Get("Webhook-Signature"), signatures(d.cfg.Keys["acme"], x.id.String(), time.Unix(seconds, 0), content); got != want {
+		t.Errorf("signed %s; want %s of its own secret alone", got, want)
+	}
+	x.tenant = "globex"
+	if _, err := d.request(t.Context(), x); !errors.Is(err, errHost) {
+		t.Errorf("to another tenant's endpoint: %v", err)
+	}
+}
+
+// A step starts whatever is due, wherever in the table, up to so many at once; then it looks again.
+func TestAStepFillsTheSlots(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	for n := range maxCalls {
+		f.owe(1, "t"+strconv.Itoa(n), "http://no.example/") // which is not allowed, and so not called
+	}
+	const busy = 24
+	cfg := f.config()
+	cfg.Schedule = Day // none is due again
+	d := New(f.db, cfg)
+	d.calls, d.more = busy, true
+	for _, started := range []int{maxCalls - busy, 0} {
+		before := d.calls
+		if err := d.step(t.Context()); err != nil || d.calls-before != started || !d.more {
+			t.Fatalf("%d calls of %d, %v; more: %t", d.calls, maxCalls, err, d.more)
+		}
+	}
+	for d.calls > busy {
+		d.end(<-d.ended)
+	}
+	if len(d.inFlight) != 0 || len(d.unclear) != maxCalls-busy {
+		t.Errorf("%d are in flight, %d to be recorded", len(d.inFlight), len(d.unclear))
+	}
+	d.calls = 0
+	if err := d.step(t.Context()); err != nil || d.calls != busy {
+		t.Errorf("%d calls, %v; want the %d that are left", d.calls, err, busy)
+	}
+}
+
+// away is a database that counts what it does not answer.
+type away struct {
+	pg.DB
+	looks, deletions int
+}
+
+func (a *away) Query(context.Context, string, ...any) (pgx.Rows, error) {
+	a.looks++
+	return nil, errors.New("no database")
+}
+
+func (a *away) Exec(context.Context, string, ...any) (pgconn.CommandTag, error) {
+	a.deletions++
+	return pgconn.CommandTag{}, errors.New("no database")
+}
+
+// By the bubble's clock: a start looks at once, what fails is tried again a second later, and once a minute old rows are deleted.
+func TestWhatFailsIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		db := &away{}
+		d := New(db, Config{Keys: map[string][]Key{"": keysOf(t, secretOf("all"))}, Hosts: []string{"*"}, Log: slog.New(slog.DiscardHandler)})
+		ctx, stop := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { d.Run(ctx); close(done) }()
+		synctest.Wait()
+		if db.looks != 1 {
+			t.Errorf("%d looks at the start", db.looks)
+		}
+		time.Sleep(3 * recordPause)
+		if synctest.Wait(); db.looks != 4 || db.deletions != 0 {
+			t.Errorf("%d looks in three seconds, %d deletions", db.looks, db.deletions)
+		}
+		time.Sleep(pollEvery)
+		if synctest.Wait(); db.deletions != 1 {
+			t.Errorf("%d deletions in a minute", db.deletions)
+		}
+		stop()
+		<-done
+	})
+}
+
+// What failed together is not tried again together.
+func TestTriesAreSpread(t *testing.T) {
+	t.Parallel()
+	d := New(nil, Config{Schedule: Day})
+	delays := map[int64]bool{}
+	for range 20 {
+		delays[*d.judge(ended{delivery{attempts: 4}, answer{err: errors.New("no")}}).delay] = true
+	}
+	if len(delays) < 10 {
+		t.Errorf("20 are tried again after %v", delays)
 	}
 }
 
@@ -230,6 +352,7 @@ func TestALateRecordChangesNothing(t *testing.T) {
 	f.wantRow(id, "open after 2, none: ")
 	record(quick, answer{status: 204})
 	record(slow, late)
+	record(quick, late)
 	f.wantRow(id, "delivered after 2, 204: ")
 }
 

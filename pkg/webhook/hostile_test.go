@@ -102,6 +102,7 @@ func TestHostileReceivers(t *testing.T) {
 		{name: "headers without an end", answer: held(t, "HTTP/1.1 200 OK\r\nX-More: "), want: "deadline exceeded"},
 		{name: "a chunk without an end", answer: held(t, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nfff\r\nx"), want: "deadline exceeded"},
 		{name: "a cut answer", answer: hijacked("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nx"), want: "not to the end"},
+		{name: "a cut refusal", answer: hijacked("HTTP/1.1 500 Oops\r\nContent-Length: 100\r\n\r\nx"), want: "answered 500 Internal Server Error"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()

@@ -35,7 +35,7 @@ func (h hosts) allow(u *url.URL) bool {
 
 func matches(pattern, host string) bool {
 	if below, ok := strings.CutPrefix(pattern, "*"); ok {
-		return below == "" || strings.HasSuffix(host, below)
+		return strings.HasSuffix(host, below)
 	}
 	return pattern == host
 }

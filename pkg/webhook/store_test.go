@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"regexp"
@@ -41,6 +42,26 @@ func TestTenantsTakeTurns(t *testing.T) {
 	}
 	if len(perLane) != 12 {
 		t.Errorf("12 deliveries of %d lanes", len(perLane))
+	}
+}
+
+// Two processes that claim at once do not wait for each other, and neither gets what the other has.
+func TestAClaimWaitsForNobody(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	f.owe(2, "acme", "https://a.example/")
+	tx, err := f.db.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(context.Background())
+	var theirs uuid.UUID
+	if err := tx.QueryRow(t.Context(), `select id from webhook_deliveries order by id limit 1 for update`).Scan(&theirs); err != nil {
+		t.Fatal(err)
+	}
+	ours, err := claim(t.Context(), f.db, first, nil, 2) // would wait for ever
+	if err != nil || len(ours) != 1 || ours[0].id == theirs {
+		t.Errorf("claimed %d beside another, %v", len(ours), err)
 	}
 }
 
@@ -105,14 +126,15 @@ func TestManyDeliverersShareTheTable(t *testing.T) {
 func TestResults(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	for _, tt := range []struct{ result, want string }{
-		{`{"output_text": "hi", "usage": {"input_tokens":3}, "response": {"id": "r"}}`, `{"output_text" : "hi", "usage" : {"input_tokens":3}}`},
-		{`{"output_text": "` + strings.Repeat("x", maxResult) + `"}`, ""},
+	for _, tt := range []struct{ event, result, want string }{
+		{"job.done", `{"output_text": "hi", "usage": {"input_tokens":3}, "response": {"id": "r"}}`, `{"output_text" : "hi", "usage" : {"input_tokens":3}}`},
+		{"job.failed", `{"output_text": "of a later try"}`, ""},
+		{"job.done", `{"output_text": "` + strings.Repeat("x", maxResult) + `"}`, ""},
 	} {
 		f.exec(`truncate webhook_deliveries, jobs`)
 		f.exec(`with job as (insert into jobs (type, state, priority, payload, attempts, max_attempts, lease, finished_at, result)
 				values ('chat', 'done', 5, '{}', 1, 1, 1, now(), $1) returning id)
-			insert into webhook_deliveries (job_id, tenant, url, event, job, due_at) select id, 'acme', 'http://a.example/', 'job.done', $2, now() from job`, tt.result, keptJob)
+			insert into webhook_deliveries (job_id, tenant, url, event, job, due_at) select id, 'acme', 'http://a.example/', $3, $2, now() from job`, tt.result, keptJob, tt.event)
 		claimed, err := claim(t.Context(), f.db, first, nil, 1)
 		if err != nil || len(claimed) != 1 || string(claimed[0].result) != tt.want {
 			t.Errorf("%v: got %.100s; want %.100s", err, claimed[0].result, tt.want)
