@@ -78,11 +78,11 @@ func (r *Ring) Verify(ctx context.Context, text string) (Holder, error) {
 	if !ok {
 		return Holder{}, ErrUnknown
 	}
-	k, err := r.find(ctx, id)
+	k, ok, err := r.find(ctx, id)
 	if err != nil {
 		return Holder{}, err
 	}
-	if subtle.ConstantTimeCompare(digest(secret), k.Hash) != 1 {
+	if !ok || subtle.ConstantTimeCompare(digest(secret), k.Hash) != 1 {
 		return Holder{}, ErrUnknown
 	}
 	if err := k.over(); err != nil {
@@ -103,21 +103,21 @@ func (k sight) over() error {
 	return nil
 }
 
-// find gives a key as it was two seconds ago at most. What is not there has no hash, so that no secret is its own, and is not
-// remembered: there would be no end to it.
-func (r *Ring) find(ctx context.Context, id string) (sight, error) {
+// find gives a key as it was two seconds ago at most. What is not there is not remembered: there would be no end to it.
+func (r *Ring) find(ctx context.Context, id string) (sight, bool, error) {
 	r.mu.Lock()
 	if k, ok := r.known[id]; ok && time.Since(k.at) < FreshFor {
 		r.mu.Unlock()
-		return k, nil
+		return k, true, nil
 	}
 	l := r.join(id)
 	r.mu.Unlock()
 	select {
 	case <-l.done:
-		return l.found[id], l.err
+		k, ok := l.found[id]
+		return k, ok, l.err
 	case <-ctx.Done():
-		return sight{}, ctx.Err()
+		return sight{}, false, ctx.Err()
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -152,16 +153,16 @@ func TestAStepFillsTheSlots(t *testing.T) {
 // away is a database that counts what it does not answer.
 type away struct {
 	pg.DB
-	looks, deletions int
+	looks, deletions atomic.Int64
 }
 
 func (a *away) Query(context.Context, string, ...any) (pgx.Rows, error) {
-	a.looks++
+	a.looks.Add(1)
 	return nil, errors.New("no database")
 }
 
 func (a *away) Exec(context.Context, string, ...any) (pgconn.CommandTag, error) {
-	a.deletions++
+	a.deletions.Add(1)
 	return pgconn.CommandTag{}, errors.New("no database")
 }
 
@@ -175,16 +176,18 @@ func TestWhatFailsIsTriedAgain(t *testing.T) {
 		done := make(chan struct{})
 		go func() { d.Run(ctx); close(done) }()
 		synctest.Wait()
-		if db.looks != 1 {
-			t.Errorf("%d looks at the start", db.looks)
+		if n := db.looks.Load(); n != 1 {
+			t.Errorf("%d looks at the start", n)
 		}
 		time.Sleep(3 * recordPause)
-		if synctest.Wait(); db.looks != 4 || db.deletions != 0 {
-			t.Errorf("%d looks in three seconds, %d deletions", db.looks, db.deletions)
+		synctest.Wait()
+		if looks, deletions := db.looks.Load(), db.deletions.Load(); looks != 4 || deletions != 0 {
+			t.Errorf("%d looks in three seconds, %d deletions", looks, deletions)
 		}
 		time.Sleep(pollEvery)
-		if synctest.Wait(); db.deletions != 1 {
-			t.Errorf("%d deletions in a minute", db.deletions)
+		synctest.Wait()
+		if n := db.deletions.Load(); n != 1 {
+			t.Errorf("%d deletions in a minute", n)
 		}
 		stop()
 		<-done
