@@ -274,6 +274,9 @@ func TestACancelAbortsTheCallAndKeepsItsFence(t *testing.T) {
 	if job := f.job(id); job.State != queue.Cancelled || job.Attempts != 0 {
 		t.Errorf("%s, %d charged", job.State, job.Attempts)
 	}
+	if s := f.upstream("openai:gpt-5"); s.Failures != 0 {
+		t.Errorf("%d failures of the upstream, which did nothing wrong", s.Failures)
+	}
 	f.sim.Release() // the cold start's permit must have been given back: the next job runs
 	f.untilState(f.enqueue("ask", hello, 1)[0], queue.Done)
 }
