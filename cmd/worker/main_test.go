@@ -5,21 +5,26 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"runtime/debug"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/sluicedev/sluice/pkg/llm/llmtest"
 	"github.com/sluicedev/sluice/pkg/pg/pgtest"
@@ -35,6 +40,8 @@ func TestMain(m *testing.M) {
 	}
 	pgtest.Main(m)
 }
+
+const patience = 2 * time.Minute // for an event that has to come
 
 const credential = "OPENAI_API_KEY=sk-test"
 
@@ -107,6 +114,18 @@ func (p *program) stop() error {
 	return <-p.done
 }
 
+// awaitMetric waits until a line is among the metrics.
+func (p *program) awaitMetric(line string) {
+	p.t.Helper()
+	for begun := time.Now(); ; {
+		if _, body := get(p.t, p.admin+"/metrics"); strings.Contains(body, line+"\n") {
+			return
+		} else if time.Since(begun) > patience {
+			p.t.Fatalf("never told: %s", line)
+		}
+	}
+}
+
 func connect(t *testing.T, url string) *pgx.Conn {
 	t.Helper()
 	conn, err := pgx.Connect(t.Context(), url)
@@ -115,6 +134,13 @@ func connect(t *testing.T, url string) *pgx.Conn {
 	}
 	t.Cleanup(func() { conn.Close(context.Background()) })
 	return conn
+}
+
+func enqueue(t *testing.T, db *pgx.Conn) {
+	t.Helper()
+	if _, err := db.Exec(t.Context(), `select enqueue_job('diary.entry', '{"input":"x"}')`); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func get(t *testing.T, url string) (status int, body string) {
@@ -187,18 +213,193 @@ func TestNotReadyWithAnOldSchema(t *testing.T) {
 	}
 }
 
-// What would go on past the configured drain limit is given back, uncharged.
+// What ends within the limit counts.
+func TestACallMayEndWithinTheDrainLimit(t *testing.T) {
+	t.Parallel()
+	url, sim := pgtest.URL(t), llmtest.Start(t)
+	sim.Hold()
+	p := start(t, "DATABASE_URL="+url, "OPENAI_BASE_URL="+sim.BaseURL(), "SLUICE_DRAIN_LIMIT=1h")
+	db := connect(t, url)
+	enqueue(t, db)
+	if err := sim.AwaitHeld(t.Context(), 1); err != nil {
+		t.Fatal(err)
+	}
+	p.cancel()
+	sim.Release()
+	if err := p.stop(); err != nil {
+		t.Errorf("stopped with %v", err)
+	}
+	var state string
+	if err := db.QueryRow(t.Context(), `select state from jobs`).Scan(&state); err != nil || state != "done" {
+		t.Errorf("the job is %s, %v", state, err)
+	}
+}
+
+// collected takes what is posted to it.
+func collected(t *testing.T, answer http.HandlerFunc) (url string, bodies chan string) {
+	t.Helper()
+	bodies = make(chan string, 100)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		bodies <- r.URL.Path + " " + r.Header.Get("Authorization") + "\n" + string(body)
+		r.Body = io.NopCloser(strings.NewReader(string(body)))
+		answer(w, r)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL, bodies
+}
+
+// Not parallel: OpenTelemetry reads the process's own environment. A call is made with the key that is set, and told in the
+// log at the level that is set; its trace is sent before the program ends.
+func TestACallIsTold(t *testing.T) {
+	collector, traces := collected(t, func(http.ResponseWriter, *http.Request) {})
+	sim := llmtest.Start(t)
+	provider, calls := collected(t, sim.ServeHTTP)
+	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector)
+	database := pgtest.URL(t)
+	p := start(t, "DATABASE_URL="+database, "OTEL_EXPORTER_OTLP_ENDPOINT="+collector, "OPENAI_BASE_URL="+provider+"/v1", "SLUICE_LOG_LEVEL=debug")
+	db := connect(t, database)
+	enqueue(t, db)
+	if call := <-calls; !strings.Contains(call, " Bearer sk-test\n") {
+		t.Errorf("it calls with %s", call)
+	}
+	if err := p.stop(); err != nil {
+		t.Error(err)
+	}
+	p.said("an attempt ended")
+	select {
+	case trace := <-traces:
+		if !strings.Contains(trace, "sluice-worker") || !strings.Contains(trace, "chat gpt-5") {
+			t.Errorf("the trace is %q", trace)
+		}
+	default:
+		t.Error("its trace was not sent")
+	}
+}
+
+// An upstream whose account is empty is probed as often as is set, and whoever scrapes the worker sees it stop.
+func TestTheHoldProbeIntervalThatIsSetCounts(t *testing.T) {
+	t.Parallel()
+	url, sim := pgtest.URL(t), llmtest.Start(t)
+	sim.SetMode("out_of_credit")
+	p := start(t, "DATABASE_URL="+url, "OPENAI_BASE_URL="+sim.BaseURL(), "SLUICE_HOLD_PROBE_INTERVAL=4h")
+	db := connect(t, url)
+	enqueue(t, db)
+	p.awaitMetric(`sluice_breaker_transitions_total{from="closed",reason="account",to="open",upstream="openai:gpt-5"} 1`)
+	if err := p.stop(); err != nil {
+		t.Error(err)
+	}
+	var pause time.Duration
+	if err := db.QueryRow(t.Context(), `select retry_at - opened_at from upstreams where name = 'openai:gpt-5'`).Scan(&pause); err != nil || pause < 2*time.Hour {
+		t.Errorf("probed after %s, %v", pause, err)
+	}
+}
+
+// Each tenant's endpoint is told with the tenant's own secret, right when the job ends and not with the look of each minute;
+// and a stop waits for the calls that are under way.
+func TestWebhooksAreSentToTheirEnd(t *testing.T) {
+	t.Parallel()
+	secrets := map[string]string{"/acme": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", "/bolt": "whsec_" + strings.Repeat("b", 32)}
+	arrived, release := make(chan string, 2), make(chan struct{})
+	free := sync.OnceFunc(func() { close(release) })
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if wh, err := standardwebhooks.NewWebhook(secrets[r.URL.Path]); err != nil || wh.Verify(body, r.Header) != nil {
+			t.Errorf("%s is not signed with its secret: %v", r.URL.Path, err)
+		}
+		arrived <- r.URL.Path
+		if _, first := <-release; !first {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	}))
+	t.Cleanup(receiver.Close)
+	t.Cleanup(free)
+	file := filepath.Join(t.TempDir(), "sluice.yaml")
+	hooks := fmt.Sprintf("webhooks: {acme: {url: '%s/acme', secret_env: ACME_SECRET}, bolt: {url: '%s/bolt', secret_env: BOLT_SECRET}}\n", receiver.URL, receiver.URL)
+	if err := os.WriteFile(file, []byte(hooks), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	url, sim := pgtest.URL(t), llmtest.Start(t)
+	p := start(t, "DATABASE_URL="+url, "OPENAI_BASE_URL="+sim.BaseURL(), "SLUICE_CONFIG="+file, "ACME_SECRET="+secrets["/acme"], "BOLT_SECRET="+secrets["/bolt"],
+		"SLUICE_WEBHOOK_NETWORKS=127.0.0.0/8,::1/128")
+	db := connect(t, url)
+	if _, err := db.Exec(t.Context(), `select enqueue_job('diary.entry', '{"input":"x"}', tenant => t) from unnest('{acme,bolt}'::text[]) t`); err != nil {
+		t.Fatal(err)
+	}
+	told := map[string]bool{}
+	for range 2 {
+		select {
+		case path := <-arrived:
+			told[path] = true
+		case <-time.After(patience):
+			t.Fatalf("only %v are told", told)
+		}
+	}
+	if len(told) != 2 {
+		t.Errorf("one is told twice: %v", told)
+	}
+	release <- struct{}{}
+	p.awaitMetric(`sluice_webhook_duration_seconds_count{result="delivered"} 1`)
+	p.cancel()
+	if !p.readTo("worker stopped") {
+		t.Fatalf("it ended: %v", <-p.done)
+	}
+	free()
+	if err := p.stop(); err != nil {
+		t.Error(err)
+	}
+	var delivered, again int
+	if err := db.QueryRow(t.Context(), `select count(delivered_at), count(due_at) filter (where last_error is not null) from webhook_deliveries`).Scan(&delivered, &again); err != nil || delivered != 1 || again != 1 {
+		t.Errorf("%d delivered and %d to be tried again, of one each, %v", delivered, again, err)
+	}
+}
+
+// Beats and notifications have connections of their own, which nothing else can take.
+func TestConnectionsOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	url := pgtest.URL(t)
+	p := start(t, "DATABASE_URL="+url, "SLUICE_DEATH_AFTER=3s")
+	db := connect(t, url)
+	for name, does := range map[string]string{"sluice-pulse": "update workers set beat%", "sluice-listen": "listen %"} {
+		for n, begun := 0, time.Now(); n == 0; {
+			if time.Since(begun) > patience {
+				t.Fatalf("%s never does %q", name, does)
+			}
+			if err := db.QueryRow(t.Context(), `select count(*) from pg_stat_activity where datname = current_database() and application_name = $1
+					and query ilike $2`, name, does).Scan(&n); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := p.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestWithoutAnAddressNothingIsServed(t *testing.T) {
+	t.Parallel()
+	var said strings.Builder
+	stop, err := serveAdmin("", nil, http.NotFoundHandler(), slog.New(slog.NewTextHandler(&said, nil)))
+	if err != nil || said.Len() > 0 {
+		t.Fatalf("%v: %s", err, said.String())
+	}
+	stop()
+}
+
+// What would go on past the configured drain limit is given back, uncharged, and a dead worker's jobs have the configured grace.
 func TestTheDrainLimitThatIsSetCounts(t *testing.T) {
 	t.Parallel()
 	url, sim := pgtest.URL(t), llmtest.Start(t)
 	sim.Hold()
-	p := start(t, "DATABASE_URL="+url, "OPENAI_BASE_URL="+sim.BaseURL(), "SLUICE_DRAIN_LIMIT=0s")
+	p := start(t, "DATABASE_URL="+url, "OPENAI_BASE_URL="+sim.BaseURL(), "SLUICE_DRAIN_LIMIT=0s", "SLUICE_DEATH_AFTER=10m")
 	db := connect(t, url)
-	if _, err := db.Exec(t.Context(), `select enqueue_job('diary.entry', '{"input":"x"}')`); err != nil {
-		t.Fatal(err)
-	}
+	enqueue(t, db)
 	if err := sim.AwaitHeld(t.Context(), 1); err != nil {
 		t.Fatal(err)
+	}
+	var grace time.Duration
+	if err := db.QueryRow(t.Context(), `select deadline_at - started_at - t.timeout_ms * interval '1 ms' from jobs j join job_types t on t.name = j.type`).Scan(&grace); err != nil || grace != 10*time.Minute {
+		t.Errorf("a grace of %s, %v", grace, err)
 	}
 	if err := p.stop(); err != nil {
 		t.Errorf("stopped with %v", err)
@@ -363,7 +564,9 @@ func TestMemoryIsCollectedInTime(t *testing.T) {
 	for set, want := range map[string]int{"": gcPercent, "what somebody set": 100} {
 		debug.SetGCPercent(100)
 		t.Setenv("GOGC", set)
-		thrifty()
+		if err := run(t.Context(), nil, []string{credential, "DATABASE_URL=postgres://127.0.0.1:1/x"}, io.Discard, io.Discard); err == nil {
+			t.Error("it runs without a database")
+		}
 		if got := debug.SetGCPercent(100); got != want {
 			t.Errorf("with GOGC %q: %d %%", set, got)
 		}

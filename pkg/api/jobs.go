@@ -100,7 +100,7 @@ func utc(t *time.Time) *time.Time {
 
 // ListJobs is GET /api/ai/jobs.
 func (s *Server) ListJobs(c echo.Context, params ListJobsParams) error {
-	filter := queue.Filter{Tenant: s.tenant(c), Limit: queue.DefaultPage}
+	filter := queue.Filter{Tenant: s.tenant(c)}
 	if params.State != nil {
 		filter.State = queue.State(*params.State)
 	}

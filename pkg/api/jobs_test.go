@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"maps"
 	"net/http"
@@ -180,18 +181,22 @@ func TestDoneJobAndItsAttempts(t *testing.T) {
 	}
 	const result = `{"output_text": "Hi <there>", "usage": {"input_tokens":3,"output_tokens":4}, "response": {"b":1, "a":1e2}, "more":[]}`
 	s.exec(`delete from ready where job_id = $1`, made.ID)
-	s.exec(`update jobs set state = 'done', attempts = 1, lease = 2, started_at = now(), finished_at = now(), result = $2 where id = $1`, made.ID, result)
+	s.exec(`update jobs set state = 'done', attempts = 1, lease = 3, started_at = now(), finished_at = now(), result = $2 where id = $1`, made.ID, result)
 	s.exec(`insert into attempts (job_id, number, worker, upstream, outcome, charged, status, error, retry_after_ms, request_id, input_tokens, output_tokens, finished_at)
-		values ($1, 1, 'w', 'openai:gpt-5', 'rate_limited', false, 429, 'slow', 1500, 'req_1', null, null, now()),
-		       ($1, 2, 'w', 'openai:gpt-5', 'ok', true, 200, null, null, 'req_2', 3, 4, now())`, made.ID)
+		values ($1, 3, 'w', 'openai:gpt-5', 'cancelled', false, null, null, null, null, 5, null, now()),
+		       ($1, 2, 'w', 'openai:gpt-5', 'ok', true, 200, null, null, 'req_2', 3, 4, now()),
+		       ($1, 1, 'w', 'openai:gpt-5', 'rate_limited', false, 429, 'slow', 1500, 'req_1', null, null, now())`, made.ID)
 	a := s.do("GET", made.StatusURL, "")
 	job := decode[Job](s, a, http.StatusOK)
 	if !strings.Contains(string(a.body), `"result":`+result+`,`) || job.Waiting != nil || job.State != StateDone {
 		t.Errorf("got %s", a.body)
 	}
 	attempts := decode[AttemptList](s, s.do("GET", made.StatusURL+"/attempts", ""), http.StatusOK).Attempts
-	if len(attempts) != 2 {
+	if len(attempts) != 3 {
 		t.Fatalf("got %+v", attempts)
+	}
+	if third := attempts[2]; third.Number != 3 || third.Usage == nil || *third.Usage.InputTokens != 5 || third.Usage.OutputTokens != nil {
+		t.Errorf("third, of which half is known: %+v", third)
 	}
 	first, second := attempts[0], attempts[1]
 	if first.Number != 1 || *first.Outcome != "rate_limited" || *first.Status != 429 || *first.RetryAfterMs != 1500 || first.Usage != nil || first.Charged {
@@ -213,7 +218,8 @@ func TestCursor(t *testing.T) {
 	if got, ok := readCursor(cursor(id)); !ok || got != id {
 		t.Errorf("got %v, %v", got, ok)
 	}
-	for _, bad := range []string{"", "AQ", cursor(uuid.Nil), cursor(id) + "A", cursor(id)[1:], strings.ToLower(cursor(id)) + "="} {
+	unversioned := base64.RawURLEncoding.EncodeToString(append([]byte{0}, id[:]...))
+	for _, bad := range []string{"", "AQ", unversioned, cursor(uuid.Nil), cursor(id) + "A", cursor(id)[1:], strings.ToLower(cursor(id)) + "=", strings.TrimSuffix(cursor(id), "E") + "F"} {
 		if _, ok := readCursor(bad); ok {
 			t.Errorf("%q is taken", bad)
 		}

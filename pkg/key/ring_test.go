@@ -192,6 +192,7 @@ func TestALookHasABound(t *testing.T) {
 	if ring.close(full); join() != last {
 		t.Error("a look that begins closes another one")
 	}
+	begun := time.Now()
 	ring.looking.Unlock()
 	for l := range looks {
 		<-l.done
@@ -199,8 +200,8 @@ func TestALookHasABound(t *testing.T) {
 			t.Errorf("%d ids, %v", len(l.ids), l.err)
 		}
 	}
-	if len(looks) != 3 || db.n.Load() != 3 {
-		t.Errorf("%d looks, %d statements", len(looks), db.n.Load())
+	if len(looks) != 3 || db.n.Load() != 3 || time.Since(begun) < 2*lookPause {
+		t.Errorf("%d looks, %d statements within %s", len(looks), db.n.Load(), time.Since(begun))
 	}
 }
 
@@ -295,17 +296,20 @@ func TestThePauseAfterALookGathersOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		db := &scripted{answer: func(context.Context) error { return errAway }}
 		ring := NewRing(NewStore(db), slog.New(slog.DiscardHandler))
-		verify := func() {
-			if _, err := ring.Verify(t.Context(), compose(generate())); !errors.Is(err, errAway) {
-				t.Error(err)
-			}
+		verify := func() error {
+			_, err := ring.Verify(t.Context(), compose(generate()))
+			return err
 		}
-		verify()
+		if err := verify(); !errors.Is(err, errAway) {
+			t.Fatal(err)
+		}
 		go verify()
 		if synctest.Wait(); ring.next == nil {
 			t.Fatal("nobody can join the look that waits for its turn")
 		}
-		verify()
+		if err := verify(); !errors.Is(err, errAway) {
+			t.Error(err)
+		}
 		if n := db.n.Load(); n != 2 {
 			t.Errorf("%d statements, want 2", n)
 		}

@@ -60,6 +60,10 @@ func TestListFilters(t *testing.T) {
 			t.Errorf("%s: %v; want %v", name, got, c.want)
 		}
 	}
+	history(f, "initech", MaxPage+1)
+	if page := must[Page](f)(f.List(t.Context(), Filter{Tenant: "initech", Limit: MaxPage + 1})); len(page.Jobs) != MaxPage {
+		t.Errorf("%d jobs in a page; want %d", len(page.Jobs), MaxPage)
+	}
 	counts := must[Counts](f)(f.Counts(t.Context(), "acme"))
 	if counts.Queued != 1 || counts.Done != 0 {
 		t.Errorf("acme counts %+v", counts)
@@ -177,10 +181,48 @@ func TestListsByStateDoNotReadTheHistory(t *testing.T) {
 			t.Errorf("%s: %d rows of jobs were read for one", state, n)
 		}
 	}
+	for range 20 {
+		f.inState(Cancelled, w)
+	}
+	if n := touched(f, Filter{Tenant: DefaultTenant, State: Failed}); n > 10 {
+		t.Errorf("%d rows of jobs were read for one that failed among those that were cancelled", n)
+	}
 	f.chats(50)
 	for _, state := range []State{Done, Queued} {
 		if n := touched(f, Filter{Tenant: DefaultTenant, State: state, Limit: 50}); n > 250 {
 			t.Errorf("%s: %d rows of jobs were read for 50", state, n)
+		}
+		if page := must[Page](f)(f.List(t.Context(), Filter{Tenant: DefaultTenant, State: state, Limit: 50})); len(page.Jobs) != 50 {
+			t.Errorf("%s: %d jobs in a page; want 50", state, len(page.Jobs))
+		}
+	}
+}
+
+// Where a state's ids stand with those of other tenants, or from before, they take no place in a page.
+func TestOthersTakeNoPlaceInAPage(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t)
+	w := f.join("w")
+	acmes := func(delay *time.Duration) {
+		f.Helper()
+		f.add(slices.Repeat([]NewJob{{Type: "chat", Payload: prompt, Tenant: "acme", Delay: delay}}, 3)...)
+	}
+	running := []uuid.UUID{f.inState(Running, w), f.chats(1)[0]}
+	f.end(w, End{JobID: running[1], Lease: f.claimOne(w).Lease, Outcome: Interrupted, State: Queued})
+	f.claimOne(w) // the same once more, by the same worker
+	f.inState(Done, w)
+	acmes(nil)
+	f.claim(w, 3)
+	delayed := []uuid.UUID{f.inState(Delayed, w), f.inState(Delayed, w)}
+	acmes(new(time.Hour))
+	queued := f.chats(2)
+	acmes(nil)
+	history(f, DefaultTenant, glance) // so that the newest jobs tell nothing
+	for state, want := range map[State][]uuid.UUID{Running: running, Delayed: delayed, Queued: queued} {
+		slices.Reverse(want)
+		page := must[Page](f)(f.List(t.Context(), Filter{Tenant: DefaultTenant, State: state, Limit: 2}))
+		if got := of(page.Jobs, func(j Job) uuid.UUID { return j.ID }); !slices.Equal(got, want) {
+			t.Errorf("%s: %v; want %v", state, got, want)
 		}
 	}
 }
@@ -205,8 +247,17 @@ func touched(f fixture, filter Filter) (n int) {
 func TestPagesOfWhatIsRareAreBounded(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	rare := f.add(NewJob{Type: "free", Payload: prompt})[0]
-	history(f, DefaultTenant, MaxLook+1000)
+	rare := f.add(NewJob{Type: "free", Payload: prompt}, NewJob{Type: "free", Payload: prompt})
+	history(f, DefaultTenant, MaxLook-1)
+	of := Filter{Tenant: DefaultTenant, Type: "free"}
+	for i, next := range []bool{true, false} { // the last that a page looks at, and the first that it does not
+		page := must[Page](f)(f.List(t.Context(), of))
+		if len(page.Jobs) != 1 || page.Jobs[0].ID != rare[1-i] || (page.Next != uuid.Nil) != next {
+			t.Errorf("at the edge: %d jobs, next %s", len(page.Jobs), page.Next)
+		}
+		of.Before = page.Next
+	}
+	history(f, DefaultTenant, 1000)
 	first := must[Page](f)(f.List(t.Context(), Filter{Tenant: DefaultTenant, Type: "free"}))
 	if len(first.Jobs) != 0 || first.Next == uuid.Nil {
 		t.Fatalf("%d jobs, next %s; want none so far and a next page", len(first.Jobs), first.Next)
@@ -215,8 +266,8 @@ func TestPagesOfWhatIsRareAreBounded(t *testing.T) {
 		t.Errorf("%d rows were read", n)
 	}
 	second := must[Page](f)(f.List(t.Context(), Filter{Tenant: DefaultTenant, Type: "free", Before: first.Next}))
-	if len(second.Jobs) != 1 || second.Jobs[0].ID != rare || second.Next != uuid.Nil {
-		t.Errorf("%d jobs, next %s; want the one and no more", len(second.Jobs), second.Next)
+	if len(second.Jobs) != 2 || second.Jobs[0].ID != rare[1] || second.Jobs[1].ID != rare[0] || second.Next != uuid.Nil {
+		t.Errorf("%d jobs, next %s; want the two and no more", len(second.Jobs), second.Next)
 	}
 }
 
@@ -275,7 +326,10 @@ func TestASampleCutsNoPage(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	waiting(f, Queued, "chat", 150) // two pages of the table: some of the samples have the newest
+	f.exec(`with acmes as (update jobs set tenant = 'acme' where id = any (array(select id from jobs order by id desc limit 50)) returning id)
+		update ready set tenant = 'acme' where job_id = any (array(select id from acmes))`)
 	history(f, DefaultTenant, glance)
+	waiting(f, Queued, "chat", 5) // which are among the newest jobs
 	for range 500 {
 		if page := must[Page](f)(f.List(t.Context(), Filter{Tenant: DefaultTenant, State: Queued, Limit: 25})); len(page.Jobs) != 25 {
 			t.Fatalf("%d jobs; want 25", len(page.Jobs))
@@ -312,18 +366,24 @@ func TestListsOfEndedJobs(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
 	w := f.join("w")
-	first, gone, again := f.inState(Failed, w), f.inState(Failed, w), f.inState(Failed, w)
-	f.exec(`delete from jobs where id = $1`, gone)
-	must[Job](f)(f.Retry(t.Context(), DefaultTenant, again))
-	page := must[Page](f)(f.List(t.Context(), Filter{Tenant: DefaultTenant, State: Failed, Limit: 1}))
-	if len(page.Jobs) != 1 || page.Jobs[0].ID != first {
-		t.Errorf("%v; want the one that failed", page.Jobs)
+	for _, state := range []State{Cancelled, Failed} {
+		first, gone, again := f.inState(state, w), f.inState(state, w), f.inState(state, w)
+		f.exec(`delete from jobs where id = $1`, gone)
+		must[Job](f)(f.Retry(t.Context(), DefaultTenant, again))
+		page := must[Page](f)(f.List(t.Context(), Filter{Tenant: DefaultTenant, State: state, Limit: 1}))
+		if len(page.Jobs) != 1 || page.Jobs[0].ID != first {
+			t.Errorf("%v; want the one that is %s", page.Jobs, state)
+		}
+		must[Job](f)(f.Cancel(t.Context(), DefaultTenant, again)) // else it would be claimed
+		f.exec(`delete from jobs where id = $1`, again)
 	}
 	f.exec(`truncate ended`)
-	if _, found, err := f.Repair(t.Context(), uuid.Nil); err != nil || found != 1 {
+	if _, found, err := f.Repair(t.Context(), uuid.Nil); err != nil || found != 2 {
 		t.Errorf("repaired %d, %v", found, err)
 	}
-	if page := must[Page](f)(f.List(t.Context(), Filter{Tenant: DefaultTenant, State: Failed})); len(page.Jobs) != 1 {
-		t.Errorf("after the repair: %v", page.Jobs)
+	for _, state := range []State{Cancelled, Failed} {
+		if page := must[Page](f)(f.List(t.Context(), Filter{Tenant: DefaultTenant, State: state})); len(page.Jobs) != 1 {
+			t.Errorf("%s after the repair: %v", state, page.Jobs)
+		}
 	}
 }

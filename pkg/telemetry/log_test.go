@@ -21,15 +21,23 @@ import (
 func TestALogOffATerminalIsJSON(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	log := telemetry.Logger(&out, slog.LevelInfo)
-	log.Debug("not told")
-	log.Info("told", "job_id", 7)
+	log := telemetry.Logger(&out, slog.LevelWarn)
+	log.Info("not told")
+	log.Warn("told", "job_id", 7)
 	var line struct {
 		Msg   string
 		JobID int `json:"job_id"`
 	}
 	if err := json.Unmarshal(out.Bytes(), &line); err != nil || line.Msg != "told" || line.JobID != 7 {
 		t.Errorf("%v: %s", err, out.Bytes())
+	}
+	file, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if _, ok := telemetry.Logger(file, slog.LevelInfo).Handler().(*slog.JSONHandler); !ok {
+		t.Error("in a file it is no JSON")
 	}
 }
 

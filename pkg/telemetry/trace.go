@@ -127,11 +127,9 @@ func (t *Tracer) Enqueue(ctx context.Context, header http.Header, jobs int) (tra
 
 // Call begins the span of an attempt's call. It is not a child of the enqueue's, which ended long ago, but links to it.
 func (t *Tracer) Call(ctx context.Context, job queue.Claimed) (context.Context, func(end queue.End)) {
-	options := []trace.SpanStartOption{trace.WithNewRoot(), trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(about(job)...)}
-	if origin := t.origin(job.Traceparent); origin.IsValid() {
-		options = append(options, trace.WithLinks(trace.Link{SpanContext: origin}))
-	}
-	ctx, span := t.tracer.Start(ctx, strings.TrimSpace(callSpan+modelOf(job)), options...)
+	ctx, span := t.tracer.Start(ctx, strings.TrimSpace(callSpan+modelOf(job)),
+		trace.WithNewRoot(), trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(about(job)...),
+		trace.WithLinks(trace.Link{SpanContext: t.origin(job.Traceparent)})) // none where that is not valid
 	return ctx, func(end queue.End) {
 		span.SetAttributes(became(end)...)
 		if end.Outcome != queue.OK {

@@ -6,16 +6,19 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 	"go.opentelemetry.io/otel/sdk/trace/tracetest"
 	"go.opentelemetry.io/otel/trace"
@@ -84,6 +87,7 @@ func TestACallLinksToTheTraceThatEnqueuedIt(t *testing.T) {
 	defer func() { stop(); <-ended }()
 
 	enqueues := map[trace.SpanID]bool{}
+	var batches []int64
 	for calls := 0; calls < 3; {
 		var span tracetest.SpanStub
 		select {
@@ -96,6 +100,9 @@ func TestACallLinksToTheTraceThatEnqueuedIt(t *testing.T) {
 			if got := span.SpanContext.TraceID().String(); span.Name != "enqueue" || got != client {
 				t.Errorf("%s of trace %s, want the client's", span.Name, got)
 			}
+			has := attribute.NewSet(span.Attributes...)
+			n, _ := has.Value("messaging.batch.message_count")
+			batches = append(batches, n.AsInt64())
 			continue
 		}
 		calls++
@@ -108,7 +115,8 @@ func TestACallLinksToTheTraceThatEnqueuedIt(t *testing.T) {
 		has := attribute.NewSet(span.Attributes...)
 		for key, want := range map[attribute.Key]string{
 			"gen_ai.provider.name": "openai", "gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-5", "sluice.outcome": "ok",
-			"openai.api.type": "responses", "http.response.status_code": "200",
+			"openai.api.type": "responses", "http.response.status_code": "200", "sluice.upstream": "openai:gpt-5", "sluice.job.type": "kb.ingest",
+			"sluice.attempt": "1", "gen_ai.response.model": "gpt-5", "gen_ai.response.finish_reasons": `["completed"]`,
 		} {
 			if got, _ := has.Value(key); got.String() != want {
 				t.Errorf("%s is %q, want %q", key, got.String(), want)
@@ -121,8 +129,8 @@ func TestACallLinksToTheTraceThatEnqueuedIt(t *testing.T) {
 			t.Errorf("no response's id in %v", span.Attributes)
 		}
 	}
-	if len(enqueues) != 2 {
-		t.Errorf("%d requests were traced, want 2", len(enqueues))
+	if len(enqueues) != 2 || !slices.Equal(batches, []int64{1, 2}) {
+		t.Errorf("%d requests were traced, of %v jobs; want 2, of 1 and 2", len(enqueues), batches)
 	}
 }
 
@@ -167,9 +175,70 @@ func TestASpanOfAFailureTellsNoText(t *testing.T) {
 	if text := fmt.Sprintf("%+v", spans); strings.Contains(text, "xyzzy") {
 		t.Errorf("it tells: %s", text)
 	}
+	for _, span := range spans {
+		if span.Status.Code != codes.Error {
+			t.Errorf("%s failed and is %s", span.Name, span.Status.Code)
+		}
+	}
 	has := attribute.NewSet(spans[1].Attributes...)
 	if got, _ := has.Value("error.type"); got.AsString() != "400" {
 		t.Errorf("error.type is %q", got.AsString())
+	}
+}
+
+// What nobody knows of a call is not told, and a call within another's is a trace of its own.
+func TestASpanTellsNoMoreThanIsKnown(t *testing.T) {
+	t.Parallel()
+	seen := tracetest.NewInMemoryExporter()
+	tracer := telemetry.NewTracer(sdk.NewTracerProvider(sdk.WithSyncer(seen)))
+	ctx, ended := tracer.Call(t.Context(), queue.Claimed{Type: "tidy"})
+	inner, innerEnded := tracer.Call(ctx, queue.Claimed{Type: "tidy"})
+	innerEnded(queue.End{Outcome: queue.OK, Result: []byte(`{"output_text":"a handler's own"}`), InputTokens: new(int64(3))})
+	ended(queue.End{Outcome: queue.Interrupted})
+	spans := seen.GetSpans()
+	if len(spans) != 2 || spans[0].Parent.IsValid() || spans[0].Status.Code != codes.Unset {
+		t.Fatalf("got %+v", spans)
+	}
+	if got, want := telemetry.TraceID(inner), spans[0].SpanContext.TraceID().String(); got != want || telemetry.TraceID(t.Context()) != "" {
+		t.Errorf("the id for the log is %q, want %s, and none without a trace", got, want)
+	}
+	for _, span := range spans {
+		for _, a := range span.Attributes {
+			if text := string(a.Key); strings.HasPrefix(text, "gen_ai.response") || strings.HasPrefix(text, "gen_ai.usage") || text == "http.response.status_code" {
+				t.Errorf("it tells %s: %s", text, a.Value.String())
+			}
+		}
+	}
+}
+
+// The operator's name for the service wins over ours.
+func TestTracesGoToTheCollectorUnderTheirName(t *testing.T) {
+	for set, want := range map[string]string{"": "sluice-test", "of-the-operator": "of-the-operator"} {
+		got := make(chan []byte, 10)
+		collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			body, _ := io.ReadAll(r.Body)
+			got <- body
+		}))
+		t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL)
+		t.Setenv("OTEL_SERVICE_NAME", set)
+		tracer, stop, err := telemetry.Traces(t.Context(), "sluice-test", map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "set"}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, ended := tracer.Call(t.Context(), queue.Claimed{Type: "tidy"})
+		ended(queue.End{Outcome: queue.OK})
+		if err := stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+		collector.Close()
+		close(got)
+		var sent []byte
+		for body := range got {
+			sent = append(sent, body...)
+		}
+		if !bytes.Contains(sent, []byte(want)) || want != "sluice-test" && bytes.Contains(sent, []byte("sluice-test")) {
+			t.Errorf("named %q, the service is not %s: %q", set, want, sent)
+		}
 	}
 }
 
@@ -204,5 +273,8 @@ func TestACollectorThatIsAwayIsALineInTheLog(t *testing.T) {
 		if !json.Valid([]byte(line)) || strings.Contains(line, "xyzzy") {
 			t.Errorf("it says %s", line)
 		}
+	}
+	if strings.Contains(said.String(), "TracerProvider created") {
+		t.Errorf("it tells of OpenTelemetry's insides: %s", said.String())
 	}
 }
