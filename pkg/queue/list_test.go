@@ -325,14 +325,16 @@ func TestListsOfManyWhoWait(t *testing.T) {
 func TestASampleCutsNoPage(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
+	waiting(f, Queued, "free", 30)
 	waiting(f, Queued, "chat", 150) // two pages of the table: some of the samples have the newest
 	f.exec(`with acmes as (update jobs set tenant = 'acme' where id = any (array(select id from jobs order by id desc limit 50)) returning id)
 		update ready set tenant = 'acme' where job_id = any (array(select id from acmes))`)
 	history(f, DefaultTenant, glance)
 	waiting(f, Queued, "chat", 5) // which are among the newest jobs
-	for range 500 {
-		if page := must[Page](f)(f.List(t.Context(), Filter{Tenant: DefaultTenant, State: Queued, Limit: 25})); len(page.Jobs) != 25 {
-			t.Fatalf("%d jobs; want 25", len(page.Jobs))
+	for i := range 500 {
+		jobType := []string{"", "free"}[i%2]
+		if page := must[Page](f)(f.List(t.Context(), Filter{Tenant: DefaultTenant, State: Queued, Type: jobType, Limit: 25})); len(page.Jobs) != 25 {
+			t.Fatalf("%d jobs of type %q; want 25", len(page.Jobs), jobType)
 		}
 	}
 }
