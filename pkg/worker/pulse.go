@@ -238,17 +238,6 @@ func (l *life) step(ctx context.Context, what string, do func(context.Context) e
 	}
 }
 
-// counted tells the hook what a sweep found.
-func (l *life) counted(s Sweep, sweep func(context.Context) (int, error)) func(context.Context) error {
-	return func(ctx context.Context) error {
-		n, err := sweep(ctx)
-		if n > 0 {
-			l.cfg.Hooks.Swept(s, n)
-		}
-		return err
-	}
-}
-
 func bounded[T any](ctx context.Context, do func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, statementLimit)
 	defer cancel()
