@@ -156,8 +156,8 @@ func TestDepthIsCountedOnce(t *testing.T) {
 			t.Errorf("%d reads; what was not stored still takes room", reads)
 		}
 		d.settle("a", 4, 4)
-		time.Sleep(recountAge)
-		counted = 7 // ten were stored, three have started
+		time.Sleep(recountAge) // by the bubble's clock
+		counted = 7            // ten were stored, three have started
 		if !admit(3) || admit(1) || reads != 2 {
 			t.Errorf("after the second of %d reads", reads)
 		}

@@ -3,19 +3,16 @@ package queue
 import (
 	"slices"
 	"testing"
+
+	"github.com/sluicedev/sluice/pkg/pg/pgtest"
 )
 
 // What a job went through is told only when it is on disk: after a crash that forgets a claim, a lease's number would be given
-// twice. Tests run on a server that waits for no disk, so what counts here is what each transaction asked for as it committed.
+// twice.
 func TestWhatIsToldOfAJobIsOnDisk(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.exec(`do $$ begin execute format('alter database %I set synchronous_commit = on', current_database()); end $$`)
-	f.exec(`create table kept (state text, how text)`)
-	f.exec(`create function keep() returns trigger language plpgsql as $$ begin
-		insert into kept values (new.state, current_setting('synchronous_commit')); return null; end $$`)
-	f.exec(`create constraint trigger keep after insert or update on jobs deferrable initially deferred for each row execute function keep()`)
-	f.db.Reset() // connections that know of the setting
+	pgtest.KeepCommits(t, f.db, "jobs")
 
 	dead := f.join("dead")
 	for _, state := range []State{Running, Done, Failed, Cancelled, Delayed, Queued} {

@@ -264,12 +264,7 @@ func TestEveryTransitionIsAuditedAndTold(t *testing.T) {
 func TestAChangeOfStateIsOnDisk(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.exec(`do $$ begin execute format('alter database %I set synchronous_commit = on', current_database()); end $$`)
-	f.exec(`create table kept (state text, how text)`)
-	f.exec(`create function keep() returns trigger language plpgsql as $$ begin
-		insert into kept values (new.state, current_setting('synchronous_commit')); return null; end $$`)
-	f.exec(`create constraint trigger keep after update on upstreams deferrable initially deferred for each row execute function keep()`)
-	f.db.Reset() // connections that know of the setting
+	pgtest.KeepCommits(t, f.db, "upstreams")
 	f.warm().report(trip, nil)
 	rows, err := f.db.Query(t.Context(), `select state || ' ' || how from kept order by state`)
 	if err != nil {

@@ -92,6 +92,24 @@ func unavailable(t testing.TB, err error) {
 	t.Skipf("pgtest: this test needs PostgreSQL: %v", err)
 }
 
+// KeepCommits keeps in the table kept, for each row of a table that is written, its state, and as how synchronous its transaction was
+// committed. The server of the tests waits for no disk; what each transaction asks for is told all the same.
+func KeepCommits(t testing.TB, db *pgxpool.Pool, table string) {
+	t.Helper()
+	const sql = `
+		do $$ begin execute format('alter database %I set synchronous_commit = on', current_database()); end $$;
+		create table kept (state text, how text);
+		create function keep() returns trigger language plpgsql as $$ begin
+			insert into kept values (new.state, current_setting('synchronous_commit'));
+			return null;
+		end $$;
+		create constraint trigger keep after insert or update on `
+	if _, err := db.Exec(t.Context(), sql+table+` deferrable initially deferred for each row execute function keep()`); err != nil {
+		t.Fatal(err)
+	}
+	db.Reset() // connections that know of the setting
+}
+
 // Main runs a package's tests and stops the private server, if one was started:
 //
 //	func TestMain(m *testing.M) { pgtest.Main(m) }
