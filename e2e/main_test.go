@@ -226,10 +226,29 @@ func (s *system) until(what string, ok func() bool) {
 	deadline := time.Now().Add(patience)
 	for !ok() {
 		if time.Now().After(deadline) {
-			s.t.Fatalf("waited in vain for: %s", what)
+			s.t.Fatalf("waited in vain for: %s\n%s", what, s.picture())
 		}
 		time.Sleep(20 * time.Millisecond) // between two looks from outside: other processes give no event
 	}
+}
+
+// picture is what the database knows, for whoever reads of a wait in vain.
+func (s *system) picture() string {
+	var text string
+	err := s.db.QueryRow(s.t.Context(), `
+		select concat_ws(e'\n', now(),
+			(select string_agg('job ' || to_jsonb(j)::text, e'\n') from
+				(select * from jobs where state not in ('done', 'cancelled') order by id limit 10) j),
+			(select string_agg('attempt ' || to_jsonb(a)::text, e'\n') from
+				(select outcome, status, error, count(*), min(started_at), max(finished_at) from attempts group by 1, 2, 3) a),
+			(select string_agg('claim ' || to_jsonb(c)::text, e'\n') from (select * from claims order by 1 limit 10) c),
+			(select string_agg('event ' || to_jsonb(e)::text, e'\n' order by id) from breaker_events e),
+			(select string_agg('upstream ' || to_jsonb(u)::text, e'\n') from upstreams u),
+			(select string_agg('worker ' || to_jsonb(w)::text, e'\n') from workers w))`).Scan(&text)
+	if err != nil {
+		return err.Error()
+	}
+	return text
 }
 
 func (s *system) count(sql string, args ...any) (n int) {
