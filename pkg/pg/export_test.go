@@ -14,7 +14,7 @@ func Unfit(schema string, versionNum int) error {
 	return target{database: "app", schema: schema, searchPath: "tenant_a", version: "14.9", versionNum: versionNum}.unfit()
 }
 
-// QuickListenTimes finds a half-open connection at once.
-var QuickListenTimes = listenTimes{
-	quiet: 50 * time.Millisecond, answer: time.Second, minPause: time.Millisecond, maxPause: 10 * time.Millisecond,
+// QuickListenTimes find a half-open connection as soon as it has not answered for so long.
+func QuickListenTimes(answer time.Duration) listenTimes {
+	return listenTimes{quiet: 50 * time.Millisecond, answer: answer, minPause: time.Millisecond, maxPause: 10 * time.Millisecond}
 }

@@ -248,13 +248,20 @@ func migrationsHash() (string, error) {
 	return fmt.Sprintf("%x", h.Sum(nil)[:8]), err
 }
 
-// exec runs a statement about databases.
+// inUse says that somebody is connected to a database. The server waits five seconds for those that it sends away.
+const inUse = "55006"
+
+// exec runs a statement about databases. On a busy machine a session may need longer to end than the server waits for it.
 func (s *server) exec(statement string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, err := s.admin.Exec(ctx, statement); err != nil {
+	_, err := s.admin.Exec(ctx, statement)
+	for pg.Code(err) == inUse && ctx.Err() == nil {
+		_, err = s.admin.Exec(ctx, statement)
+	}
+	if err != nil {
 		return fmt.Errorf("%s: %w", statement, err)
 	}
 	return nil
