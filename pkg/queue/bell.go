@@ -26,6 +26,9 @@ const (
 	statePause = 100 * time.Millisecond
 )
 
+// bellLimit is how long a notification may take.
+const bellLimit = 5 * time.Second
+
 // Bell notifies other processes.
 type Bell struct {
 	db      pg.DB
@@ -127,7 +130,7 @@ func (b *Bell) send(ctx context.Context) {
 	if len(words) == 0 {
 		return // somebody else sent them
 	}
-	limited, cancel := context.WithTimeout(ctx, time.Second)
+	limited, cancel := context.WithTimeout(ctx, bellLimit)
 	defer cancel()
 	if _, err := b.db.Exec(limited, bellSQL, b.channel, words); err != nil && ctx.Err() == nil {
 		b.log.Warn("a notification could not be sent; polling finds what it told of", "channel", b.channel, "error", err)

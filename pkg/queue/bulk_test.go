@@ -37,8 +37,7 @@ select coalesce(json_agg(row order by seq), '[]')::text
 from (
     select j.seq, json_build_array(j.tenant, j.type, j.state, j.priority, j.payload::text, j.attempts, j.max_attempts, j.lease, j.worker,
         j.upstream, j.idempotency_key, j.request_hash, j.callback_url, j.traceparent, j.expires_at - greatest(j.created_at, j.scheduled_at), j.created_at = j.updated_at,
-        case when j.type = 'free' or j.scheduled_at < now() - interval '1 year' or j.scheduled_at = date_trunc('second', j.scheduled_at)
-             then j.scheduled_at::text else (j.scheduled_at - j.created_at)::text end,
+        case when j.scheduled_at - j.created_at = interval '1 hour' then 'in an hour' else j.scheduled_at::text end,
         (select json_agg(json_build_array(r.line, r.priority, r.seq = j.seq, r.tenant, r.type, r.since = j.created_at, r.expires_at = j.expires_at)) from ready r where r.job_id = j.id),
         (select json_agg(json_build_array(d.due_at = j.scheduled_at, d.tenant, d.line, d.expires_at = j.expires_at)) from delayed d where d.job_id = j.id)) as row
     from jobs j) rows`

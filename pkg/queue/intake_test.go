@@ -65,7 +65,7 @@ func atOnce(f fixture, i *Intake, w *wire, jobs []NewJob) ([]Enqueued, []error) 
 		}
 		return n
 	}
-	for arrived()+int(w.jobs.Load()) < len(jobs) {
+	for int(w.jobs.Load())+arrived() < len(jobs) { // in this order no job is counted twice
 		time.Sleep(time.Millisecond) // between two looks
 	}
 	close(w.gate)

@@ -188,6 +188,26 @@ func TestAStateBellIsRungSeldom(t *testing.T) {
 	})
 }
 
+// silent is a database that does not answer.
+type silent struct{ pg.DB }
+
+func (silent) Exec(ctx context.Context, _ string, _ ...any) (pgconn.CommandTag, error) {
+	<-ctx.Done()
+	return pgconn.CommandTag{}, ctx.Err()
+}
+
+// By the bubble's clock: whoever rings does not wait for ever for a database that does not answer.
+func TestANotificationIsGivenUp(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		begun := time.Now()
+		NewBell(silent{}, slog.New(slog.DiscardHandler)).ringHere(t.Context(), "line")
+		if took := time.Since(begun); took != bellLimit {
+			t.Errorf("given up after %s, want %s", took, bellLimit)
+		}
+	})
+}
+
 // Whoever has nothing else to do sends what it rings itself, if it is time; else it is left to Run. Nothing is sent twice.
 func TestABellIsRungByWhoeverIsThere(t *testing.T) {
 	t.Parallel()
