@@ -73,10 +73,13 @@ func TestEventsOfAJob(t *testing.T) {
 	if delayed.State != StateDelayed || delayed.Waiting == nil || delayed.Waiting.Reason != WaitingReasonRateLimit || *delayed.LastError != "slow down" {
 		t.Errorf("delayed: %+v", delayed)
 	}
-	s.exec(`update delayed set due_at = now() - interval '1 s'`)
-	s.exec(`update jobs set scheduled_at = (select due_at from delayed)`)
-	_, err := s.queue.Promote(t.Context())
+	tx, err := s.pool.Begin(t.Context()) // in which it is due, for no look to see it so
 	must(t, err)
+	_, err = tx.Exec(t.Context(), `with due as (update delayed set due_at = now() - interval '1 s' returning due_at) update jobs set scheduled_at = due.due_at from due`)
+	must(t, err)
+	_, err = s.queue.With(tx).Promote(t.Context())
+	must(t, err)
+	must(t, tx.Commit(t.Context()))
 	if again, _ := stream.state(); again.State != StateQueued {
 		t.Errorf("promoted: %+v", again)
 	}

@@ -148,13 +148,13 @@ func TestASlowSenderIsServed(t *testing.T) {
 	t.Parallel()
 	const limit = time.Second
 	s := openWith(t, pgtest.New(t), func(s *Server) { s.limits.request = limit })
-	conn := dial(t, strings.TrimPrefix(s.url, "http://"))
-	_, err := io.WriteString(conn, fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", post, len(plainJob), plainJob[:10]))
-	must(t, err)
-	time.Sleep(limit + limit/2) // that slow is the client
-	if a := s.say(conn, bufio.NewReader(conn), plainJob[10:]); a.StatusCode != http.StatusAccepted {
-		t.Errorf("status %d", a.StatusCode)
-	}
+	s.until("it is served, for which a busy machine may need more than the limit", func() bool {
+		conn := dial(t, strings.TrimPrefix(s.url, "http://"))
+		_, err := io.WriteString(conn, fmt.Sprintf("%sContent-Length: %d\r\n\r\n%s", post, len(plainJob), plainJob[:10]))
+		must(t, err)
+		time.Sleep(limit + limit/2) // that slow is the client
+		return s.say(conn, bufio.NewReader(conn), plainJob[10:]).StatusCode == http.StatusAccepted
+	})
 }
 
 // What the tests above make shorter is this by default.

@@ -154,12 +154,10 @@ func TestASlowDatabase(t *testing.T) {
 		"/api/ai/jobs /api/ai/status": {request: 200 * time.Millisecond, probe: probeTimeout},
 		"/api/health /readyz":         {request: requestTimeout, probe: 200 * time.Millisecond},
 	} {
-		s := openWith(t, pgtest.New(t), func(s *Server) {
-			if s.limits != (workLimits{request: 30 * time.Second, probe: 3 * time.Second}) {
-				t.Errorf("the limits are %+v", s.limits)
-			}
-			s.limits = limits
-		})
+		s := openWith(t, pgtest.New(t), func(s *Server) { s.limits = limits })
+		if got := newServer(t, s, "").limits; got != (workLimits{request: 30 * time.Second, probe: 3 * time.Second}) {
+			t.Errorf("by default the limits are %+v", got)
+		}
 		release := s.lock("jobs, ready, upstreams, sluice_db_version")
 		begun := time.Now()
 		for path := range strings.FieldsSeq(routes) {

@@ -36,9 +36,9 @@ func TestPreferredWait(t *testing.T) {
 // A job that ends in time is the answer, as GET gives it, even after the time that a request's work has.
 func TestEnqueueWaitsForTheJob(t *testing.T) {
 	t.Parallel()
-	s := openWith(t, pgtest.New(t), func(s *Server) { s.limits.request = 2 * time.Second })
+	s := openWith(t, pgtest.New(t), func(s *Server) { s.limits.request = 5 * time.Second })
 	limits := ofConnections
-	limits.read, limits.write = 2*time.Second, 2*time.Second
+	limits.read, limits.write = 5*time.Second, 5*time.Second
 	s.works()
 	unseen := make(chan answer, 1)
 	go func() {
@@ -54,7 +54,7 @@ func TestEnqueueWaitsForTheJob(t *testing.T) {
 	if held := s.server.bodies.held.Load(); held != 0 {
 		t.Errorf("%d bytes are held while it waits", held)
 	}
-	time.Sleep(2500 * time.Millisecond) // longer than all limits above
+	time.Sleep(5500 * time.Millisecond) // longer than all limits above
 	job := s.claim()
 	s.done(job)
 	a := <-answers
