@@ -453,6 +453,7 @@ func TestTheNewestObservationWins(t *testing.T) {
 func TestTakesAtTheSameMomentShareTheBucket(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t).warm()
+	begun := time.Now()
 	f.report(breaker.Report{}, seen(0, 60))
 	const workers = 30
 	grants := make(chan quota.Grant, workers)
@@ -475,8 +476,8 @@ func TestTakesAtTheSameMomentShareTheBucket(t *testing.T) {
 			t.Error("nothing granted, and no word of how long to wait")
 		}
 	}
-	// 60 remained, 25 are the reserve; a second refills 8.
-	if refilled := 20; sum == 0 || sum > 60-25+refilled {
+	// 60 remained, 25 are the reserve; a second refills 8, and the share of one that a rounding may add.
+	if refilled := int(9*time.Since(begun).Seconds()) + 1; sum == 0 || sum > 60-25+refilled {
 		t.Errorf("%d calls were granted", sum)
 	}
 }
