@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	headerTimeout = 10 * time.Second
-	closeTimeout  = 5 * time.Second
+	headerTimeout = time.Minute // generous: a loaded machine is slow, and a client may have a connection ready that it does not use yet
+	closeTimeout  = time.Minute
 )
 
 // Server is a simulator that listens.
