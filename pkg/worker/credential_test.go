@@ -23,10 +23,11 @@ const (
 )
 
 // withKey makes a worker's calls with a key of its own. How the provider takes them is up to sim. A job that it is refused
-// comes back soon, but later than the worker's next call, which so is made with another one.
+// comes back soon, but later than the worker's next call, which so is made with another one: that call waits for one second,
+// and if it comes so late that it meets the same job, the next one waits for two.
 func withKey(sim *llmtest.Server, key string) func(*worker.Config) {
 	return func(c *worker.Config) {
-		c.Unconfirmed = 2 * time.Second
+		c.Unconfirmed = 5 * time.Second
 		c.Providers = map[string]llm.Provider{"openai": openai.New(openai.Config{BaseURL: sim.BaseURL(), APIKey: key})}
 	}
 }

@@ -355,7 +355,7 @@ func TestAJobThatAloneIsRefusedIsRejected(t *testing.T) {
 	f.start(func(c *worker.Config) { c.Unconfirmed = 4 * time.Second }, nil) // another job is called before, after one second
 	f.untilEnded(f.enqueue("ask", hello, 1))
 	bad := f.enqueue("ask", `{"input":"the firewall dislikes this"}`, 1)[0]
-	f.until("it was refused", func() bool { return slices.Equal(outcomes(f.attempts(bad)), []string{"held"}) })
+	f.until("it was refused", func() bool { return slices.Contains(outcomes(f.attempts(bad)), "held") })
 	f.untilEnded(f.enqueue("ask", hello, 10))
 	f.untilState(bad, queue.Failed)
 	if got := slices.Compact(outcomes(f.attempts(bad))); !slices.Equal(got, []string{"held", "rejected!"}) {
