@@ -71,7 +71,7 @@ func TestHooksAreToldOfEveryAttempt(t *testing.T) {
 	f.start(func(c *worker.Config) { c.Hooks = o.hooks() }, nil)
 	f.untilState(first, queue.Done)
 	f.untilState(f.enqueue("ask", hello, 1)[0], queue.Done) // at its second try
-	f.until("all of it is told", func() bool { o.mu.Lock(); defer o.mu.Unlock(); return o.recorded == 3 })
+	f.until("all of it is told", func() bool { o.mu.Lock(); defer o.mu.Unlock(); return o.recorded == 3 && o.promoted > 0 })
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if len(o.asked) != 1 || o.asked[0] != "openai:gpt-5 ask" {
