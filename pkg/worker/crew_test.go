@@ -387,7 +387,12 @@ func TestAnEndThatCannotBeWrittenKeepsNoOtherWaiting(t *testing.T) {
 		create trigger refuse before update on jobs for each row when (old.id = '%s') execute function refuse()`, jobs[0].ID)); err != nil {
 		t.Fatal(err)
 	}
-	go l.recorder.run(l.records)
+	var recorder sync.WaitGroup
+	recorder.Go(func() { l.recorder.run(l.records) })
+	t.Cleanup(func() { // or it would log when the test is over
+		l.giveUp()
+		recorder.Wait()
+	})
 	for _, a := range l.prepare(line, queue.Gate{}, jobs) {
 		end := a.ends(done([]byte("{}")))
 		l.recorder.record(end, a)
@@ -515,6 +520,7 @@ func TestASuspicionAsksForSuccessesAtOnce(t *testing.T) {
 func TestWhoCouldNotBeatItselfWatchesAnew(t *testing.T) {
 	t.Parallel()
 	l := newCrew(t, nil)
+	l.watch.gap = time.Hour // between two looks here, on a busy machine
 	for _, id := range []string{l.id, "other"} {
 		if err := l.queue.Join(t.Context(), id, []string{"ask"}, nil, 1); err != nil {
 			t.Fatal(err)

@@ -21,19 +21,22 @@ type away struct{ pg.DB }
 
 func (away) Query(context.Context, string, ...any) (pgx.Rows, error) { return nil, errors.New("away") }
 
+// soon is a moment that is yet to come, for what has just happened: however long a test is kept from running, it is not old.
+func soon() time.Time { return time.Now().Add(time.Minute) }
+
 // ready is a life with one line, whose jobs may be claimed, and an attempt that may start. A change of any one thing may
 // keep it from that.
 func ready() (*life, *attempt) {
 	only := &line{
-		paced: true, hot: true, known: true, credential: "mine", readAt: time.Now(),
+		paced: true, hot: true, known: true, credential: "mine", readAt: soon(),
 		status: upstream.Status{State: string(breaker.Closed), Generation: 3},
 	}
 	l := &life{
-		Worker: &Worker{cfg: Config{Concurrency: 10, DeathAfter: time.Minute}, upstreams: upstream.New(away{})},
+		Worker: &Worker{cfg: Config{Concurrency: 10, DeathAfter: time.Hour}, upstreams: upstream.New(away{})},
 		log:    slog.New(slog.DiscardHandler), lines: map[string]*line{"": only}, free: 10, beaten: time.Now(),
 	}
 	l.calls, l.drop = context.WithCancelCause(context.Background())
-	return l, &attempt{line: only, generation: 3, checked: time.Now()}
+	return l, &attempt{line: only, generation: 3, checked: soon()}
 }
 
 func (a *attempt) probes(state breaker.State) {
@@ -111,7 +114,7 @@ func TestHowManyJobsOfALineMayBeClaimed(t *testing.T) {
 		"a probe, and no beat":                   {func(l *life, line *line) { line.opens(true); l.beaten = time.Time{} }, 0},
 		"a probe that it makes already":          {func(_ *life, line *line) { line.opens(true); line.probing = true }, 0},
 		"the first call of all":                  {func(_ *life, line *line) { line.isCold() }, 1},
-		"the first call of all, after a refusal": {func(_ *life, line *line) { line.isCold(); line.refused(time.Now()) }, 0},
+		"the first call of all, after a refusal": {func(_ *life, line *line) { line.isCold(); line.refused(soon()) }, 0},
 		"the first call of all, a while after one": {func(_ *life, line *line) {
 			line.isCold()
 			line.refused(time.Now().Add(-time.Minute))
@@ -121,7 +124,7 @@ func TestHowManyJobsOfALineMayBeClaimed(t *testing.T) {
 		"its key is refused, and has been tried": {func(_ *life, line *line) {
 			line.status.Refused, line.claimedAt = []string{"mine"}, time.Now()
 		}, 0},
-		"its key was just refused": {func(_ *life, line *line) { line.refused(time.Now()) }, 0},
+		"its key was just refused": {func(_ *life, line *line) { line.refused(soon()) }, 0},
 	} {
 		l, a := ready()
 		c.change(l, a.line)
