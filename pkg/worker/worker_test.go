@@ -177,8 +177,8 @@ func TestAnOutage(t *testing.T) {
 	f.until("three probes failed", func() bool {
 		return f.count(`select count(*) from breaker_events where from_state = 'half-open' and to_state = 'open'`) >= 3
 	})
-	probed := f.count(`select count(distinct job_id) from attempts
-		where outcome = 'error' and started_at > (select min(at) from breaker_events where to_state = 'open')`)
+	const opened = `(select min(at) from breaker_events where to_state = 'open')`
+	probed := f.count(`select count(distinct job_id) from attempts where outcome = 'error' and started_at > ` + opened)
 	down.Store(false)
 	f.untilEnded(ids)
 	if n := f.count(`select count(*) from jobs where state <> 'done'`); n != 0 {
@@ -186,6 +186,9 @@ func TestAnOutage(t *testing.T) {
 	}
 	if n := f.count(`select count(*) from attempts where outcome = 'error' and charged`); n > most {
 		t.Errorf("%d failures were charged: more than come before the breaker opens", n)
+	}
+	if n := f.count(`select count(*) from attempts where outcome = 'error' and charged and started_at > ` + opened); n != 0 {
+		t.Errorf("%d probes were charged", n)
 	}
 	if probed < 2 {
 		t.Errorf("the probes were made with %d jobs: one bad job could keep the upstream shut", probed)
