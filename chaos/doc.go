@@ -86,7 +86,8 @@
 //
 // The work is back at the first moment from which the jobs done in 5 s (-quick: 3 s) reach 95 % of as long before the fault, which begins
 // only when no backlog of the one before is left. It must come within 30 s of the heal. A breaker that is open by then stays open for as long as it is promised to; where it does the 30 s
-// count from its next probe.
+// count from its next probe. While the machine itself stands still no time counts, and for a fault in which it did nobody is
+// blamed.
 //
 // A violation ends the run with exit code 1; the seed and the offending ids are printed, and the rig's folder, with
 // the logs of all processes and the rows of the offenders, is kept.

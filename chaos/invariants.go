@@ -130,7 +130,8 @@ func (r *rig) check(ctx context.Context, atEnd bool) ([]violation, error) {
 }
 
 func (r *rig) checkRows(ctx context.Context, tx pgx.Tx, atEnd bool) (found []violation, err error) {
-	grace := (callTimeout + r.fleet.deadAfter + detectionSlack).Seconds()
+	slack := detectionSlack + r.vigil.missed(time.Now().Add(-time.Minute))
+	grace := (callTimeout + r.fleet.deadAfter + slack).Seconds()
 	if atEnd {
 		grace = 0
 	}

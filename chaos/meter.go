@@ -47,10 +47,11 @@ func (m *meter) rate(from time.Time) (float64, bool) {
 	defer m.mu.Unlock()
 	first, ok := m.first(from)
 	last, over := m.first(from.Add(m.window))
-	if !ok || !over || last.at.Sub(first.at) > 2*m.window {
+	took := last.at.Sub(first.at)
+	if !ok || !over || took <= 0 || took > 2*m.window {
 		return 0, false
 	}
-	return float64(last.done-first.done) / last.at.Sub(first.at).Seconds(), true
+	return float64(last.done-first.done) / took.Seconds(), true
 }
 
 // first is the first sample at or after a time.

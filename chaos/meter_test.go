@@ -1,6 +1,8 @@
 package main
 
 import (
+	"context"
+	"math"
 	"testing"
 	"time"
 )
@@ -23,5 +25,21 @@ func TestRateIsThatOfTheWholeWindow(t *testing.T) {
 	m.samples = append(m.samples, sample{began.Add(time.Minute), 100})
 	if got, ok := m.rate(began.Add(4500 * time.Millisecond)); ok {
 		t.Errorf("a window that was not seen: %v", got)
+	}
+}
+
+// A machine that stands still leaves a gap, in which nothing is measured; what comes after it is.
+func TestMeasuringGoesOnAfterAGap(t *testing.T) {
+	t.Parallel()
+	r := &rig{meter: &meter{window: 10 * time.Millisecond}}
+	began := time.Now()
+	r.meter.samples = []sample{{began.Add(5 * time.Millisecond), 0}}
+	for at := 100 * time.Millisecond; at < time.Minute; at += 10 * time.Millisecond {
+		r.meter.samples = append(r.meter.samples, sample{began.Add(at), int64(at / time.Millisecond)})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if rate, err := r.measure(ctx); err != nil || math.Round(rate) != 1000 {
+		t.Errorf("%v jobs a second, %v; want 1000", rate, err)
 	}
 }

@@ -84,16 +84,26 @@ func (p *process) terminate(patience time.Duration) error {
 		return nil
 	}
 	p.signal(syscall.SIGTERM)
-	select {
-	case <-p.ended:
-		if p.exit != nil {
-			return fmt.Errorf("%s (pid %d) was told to stop and ended with %w", p.name, p.pid(), p.exit)
-		}
-		return nil
-	case <-time.After(patience):
+	if !p.endsWithin(patience) {
 		p.kill()
 		return fmt.Errorf("%s (pid %d) was told to stop and still ran %v later", p.name, p.pid(), patience)
 	}
+	if p.exit != nil {
+		return fmt.Errorf("%s (pid %d) was told to stop and ended with %w", p.name, p.pid(), p.exit)
+	}
+	return nil
+}
+
+// endsWithin waits for its end, in steps: a machine that stands still for long takes but one of them.
+func (p *process) endsWithin(patience time.Duration) bool {
+	for ; patience > 0; patience -= vigilEvery {
+		select {
+		case <-p.ended:
+			return true
+		case <-time.After(vigilEvery):
+		}
+	}
+	return !p.alive()
 }
 
 // unasked tells that it has ended by itself, and how.

@@ -39,6 +39,7 @@ type rig struct {
 	ledger     *ledger
 	load       *load
 	meter      *meter
+	vigil      vigil
 	random     *rand.Rand // of the plan
 
 	background sync.WaitGroup
@@ -189,6 +190,7 @@ func (r *rig) startLoad(ctx context.Context, o options) {
 	var clients sync.WaitGroup
 	clients.Go(func() { r.load.run(loading) })
 	r.background.Go(func() { r.meter.run(rest, r.postgres.admin) })
+	r.background.Go(func() { r.vigil.run(rest) })
 	r.background.Go(func() { r.postgres.snapshot(rest) })
 	r.stopLoad = func() { stopLoad(); clients.Wait() }
 	r.stopRest = func() { stopRest(); r.background.Wait() }

@@ -16,6 +16,7 @@ const (
 	breakerLook    = 12 * time.Second // calls that were under way at the heal may still open the breaker
 	drainFor       = 4 * time.Minute  // the fifth try of a job may be more than a minute away
 	lookEvery      = 250 * time.Millisecond
+	mayMiss        = shortLease / 2 // that the machine may stand still before it has to be blamed itself
 )
 
 // outcome is what became of one fault.
@@ -74,6 +75,7 @@ func (r *rig) try(ctx context.Context, f fault, began time.Time) (o outcome, err
 
 // mark is what was so before a fault.
 type mark struct {
+	at     time.Time
 	living []string // workers
 	event  int64    // the breakers' latest
 }
@@ -86,14 +88,19 @@ const (
 )
 
 func (r *rig) mark(ctx context.Context) (m mark, err error) {
+	m.at = time.Now()
 	if m.living, err = texts(ctx, r.postgres.admin, livingSQL); err != nil {
 		return m, err
 	}
 	return m, r.postgres.admin.QueryRow(ctx, eventSQL).Scan(&m.event)
 }
 
-// checkBlame looks who was blamed for a fault.
+// checkBlame looks who was blamed for a fault. Nobody is wrongly, where the machine itself stood still: then beats stop, and
+// calls run into their time-outs, whatever the fault.
 func (r *rig) checkBlame(ctx context.Context, f fault, before mark) ([]violation, error) {
+	if r.vigil.missed(before.at) > mayMiss {
+		return nil, nil
+	}
 	var buried, opened []string
 	var err error
 	if f.spares {
@@ -142,18 +149,18 @@ func (r *rig) baseline(ctx context.Context) (float64, error) {
 	}
 }
 
-// measure gives the jobs done a second from now on.
+// measure gives the jobs done a second from now on; from later on, where the window was not seen whole: a machine may stand
+// still for a while.
 func (r *rig) measure(ctx context.Context) (float64, error) {
-	from := time.Now()
-	sleep(ctx, r.meter.window)
-	for {
-		if rate, ok := r.meter.rate(from); ok {
+	for from := time.Now(); sleep(ctx, lookEvery); {
+		if rate, seen := r.meter.rate(from); seen {
 			return rate, nil
 		}
-		if !sleep(ctx, lookEvery) {
-			return 0, ctx.Err()
+		if time.Since(from) > 3*r.meter.window {
+			from = time.Now()
 		}
 	}
+	return 0, ctx.Err()
 }
 
 const heldSQL = `select id || '/' || lease from jobs where state = 'running'`
@@ -177,7 +184,7 @@ func (r *rig) recovery(ctx context.Context, o *outcome, healed time.Time) (found
 		found = append(found, violation{"the work is back within 30 s", []string{
 			fmt.Sprintf("%s: %.1f/s before, never %.0f %% of it in %v", o.fault, o.baseline, 100*backShare, time.Since(healed).Round(time.Second))}})
 	}
-	left, err := r.awaitLeases(ctx, held, healed.Add(r.fleet.deadAfter+detectionSlack))
+	left, err := r.awaitLeases(ctx, held, healed)
 	if len(left) > 0 {
 		found = append(found, violation{"what ran at the heal has ended when death detection and 15 s have passed", left})
 	}
@@ -186,11 +193,12 @@ func (r *rig) recovery(ctx context.Context, o *outcome, healed time.Time) (found
 
 // awaitBack gives the time from the heal to the first window that is as good as the baseline. Negative: there was none.
 func (r *rig) awaitBack(ctx context.Context, baseline float64, healed time.Time) (time.Duration, error) {
-	from, until := healed, healed.Add(backWithin)
+	from, within := healed, healed.Add(backWithin)
 	for {
 		if time.Since(healed) < breakerLook {
-			until = r.allow(ctx, until)
+			within = r.allow(ctx, within)
 		}
+		until := within.Add(r.vigil.missed(healed))
 		rate, seen := r.meter.rate(from)
 		switch {
 		case seen && rate >= backShare*baseline:
@@ -217,8 +225,9 @@ func (r *rig) allow(ctx context.Context, until time.Time) time.Time {
 }
 
 // awaitLeases waits until none of the leases is in force, and gives those that are when the time is over.
-func (r *rig) awaitLeases(ctx context.Context, held []string, until time.Time) (left []string, err error) {
+func (r *rig) awaitLeases(ctx context.Context, held []string, healed time.Time) (left []string, err error) {
 	for {
+		until := healed.Add(r.fleet.deadAfter + detectionSlack + r.vigil.missed(healed))
 		if left, err = texts(ctx, r.postgres.admin, stillHeldSQL, held); err != nil || len(left) == 0 || time.Now().After(until) {
 			return left, err
 		}
