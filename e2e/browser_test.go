@@ -33,11 +33,7 @@ func TestBrowser(t *testing.T) {
 	npm := need(t, "npm", "for the page's tests")
 	need(t, "node", "for the page's tests")
 	browser := chromium(t)
-	install := exec.CommandContext(t.Context(), npm, "ci", "--ignore-scripts", "--prefer-offline")
-	install.Dir = suite
-	if out, err := install.CombinedOutput(); err != nil {
-		t.Fatalf("npm ci: %v\n%s", err, out)
-	}
+	npmInstalls(t, suite, npm, "ci", "--ignore-scripts", "--prefer-offline")
 	house := newTheatre(t)
 	house.play(t, wanted, "CHROMIUM="+browser, "SLUICE_TEST_STAGES="+house.url)
 }

@@ -18,6 +18,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -264,12 +265,18 @@ func (s *system) untilDone(n int) {
 	s.until(fmt.Sprintf("%d jobs done", n), func() bool { return s.count(`select count(*) from jobs where state = 'done'`) == n })
 }
 
+var (
+	firstPort  = rand.N(1 << 16)
+	portsTried atomic.Int32
+)
+
 // freePort finds a port that nobody listens on, below those that the system gives to whoever dials: one of thousands of
-// connections to other tests' processes might take it before ours listens.
+// connections to other tests' processes might take it before ours listens. None is found twice.
 func freePort(t *testing.T) string {
 	t.Helper()
+	const least, ports = 10_000, 6_000
 	for range 100 {
-		port := strconv.Itoa(10_000 + rand.N(20_000))
+		port := strconv.Itoa(least + (firstPort+int(portsTried.Add(1)))%ports)
 		l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", port))
 		if err != nil {
 			continue
@@ -295,6 +302,23 @@ func need(t *testing.T, tool, why string) string {
 	}
 	t.Skipf("%s is not installed; it is needed %s", tool, why)
 	return ""
+}
+
+// npmInstalls runs npm in a folder, up to three times: it does not go on where an answer of the registry breaks off.
+func npmInstalls(t *testing.T, dir, npm string, args ...string) {
+	t.Helper()
+	for try := 1; ; try++ {
+		install := exec.CommandContext(t.Context(), npm, args...)
+		install.Dir = dir
+		out, err := install.CombinedOutput()
+		if err == nil {
+			return
+		}
+		t.Logf("npm %s: %v\n%s", args[0], err, out)
+		if try == 3 {
+			t.Fatalf("npm %s failed %d times in %s", args[0], try, dir)
+		}
+	}
 }
 
 // spell shortens a list for a message.

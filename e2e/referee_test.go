@@ -46,10 +46,7 @@ func startReferee(t *testing.T) (url string) {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		install := exec.Command(npm, "install", "--no-save", "--no-audit", "--no-fund", "--prefix", dir, referee)
-		if out, err := install.CombinedOutput(); err != nil {
-			t.Fatalf("installing %s: %v\n%s", referee, err, out)
-		}
+		npmInstalls(t, dir, npm, "install", "--no-save", "--no-audit", "--no-fund", "--prefix", dir, referee)
 	}
 	port := freePort(t)
 	cmd := exec.Command(program, "--host", "127.0.0.1", "--port", port, "--fixtures", "testdata/referee.json")
