@@ -18,33 +18,39 @@ demo: build ## Everything on this machine, with nothing configured, until Ctrl-C
 smoke: build ## Database and API alone: enqueue one job, show the queue, end
 	@bin/demo smoke
 
+# How long one package's tests may take until they are taken for stuck. A machine may be slow, or stand still.
+STUCK := -timeout 30m
+
 .PHONY: test
 test: ## Every test: vet, all packages, those with SQL once more on PostgreSQL 17 (from npm), the React package, the page, both in a browser
 	go vet ./...
-	go test $(RACE) -parallel 8 ./...
-	cd bench && go vet ./... && go test -p 1 ./...
-	cd chaos && go vet ./... && go test ./...
-	cd deploy/check && go vet ./... && go test ./...
-	SLUICE_TEST_POSTGRES=npm go test -count=1 $(DATABASE_PACKAGES:%=./%)
+	go test $(STUCK) $(RACE) -parallel 8 ./...
+	cd bench && go vet ./... && go test $(STUCK) -p 1 ./...
+	cd chaos && go vet ./... && go test $(STUCK) ./...
+	cd deploy/check && go vet ./... && go test $(STUCK) ./...
+	SLUICE_TEST_POSTGRES=npm go test $(STUCK) -count=1 $(DATABASE_PACKAGES:%=./%)
 	@$(MAKE) --no-print-directory web
 	@$(MAKE) --no-print-directory browser
 
+# npm asks again for an answer that does not come, but does not go on where one breaks off.
+NPM_CI := (npm ci || npm ci || npm ci)
+
 .PHONY: web
 web: ## The React package and the page: check, test and build them, in two minutes
-	@if command -v npm >/dev/null; then (cd web/react && npm ci && npm run check && npm test && npm run build) && $(MAKE) --no-print-directory page; \
+	@if command -v npm >/dev/null; then (cd web/react && $(NPM_CI) && npm run check && npm test && npm run build) && $(MAKE) --no-print-directory page; \
 	else echo "web was not tested: there is no npm on this machine (Node 20 or newer brings it)" >&2; [ "$$CI" != true ]; fi
 
 # The page is built before it is committed, so that Go alone builds a clone.
 BUILT := find dist -type f | LC_ALL=C sort | xargs cksum
 .PHONY: page
 page:
-	@cd web/dashboard && npm ci && npm run check && npm test && before=$$($(BUILT)) && npm run build && after=$$($(BUILT)) && \
+	@cd web/dashboard && $(NPM_CI) && npm run check && npm test && before=$$($(BUILT)) && npm run build && after=$$($(BUILT)) && \
 	if [ "$$before" != "$$after" ]; then echo "web/dashboard/dist was out of date: it is new now, commit it"; exit 1; fi
 
 .PHONY: browser
 browser: ## The page in a real Chromium against the real binaries, in a minute and a half; ONLY=cancel takes some of its tests
 	go vet -tags browser ./e2e
-	SLUICE_TEST_BROWSER='$(ONLY)' go test -tags browser -v -count=1 -run '^TestBrowser$$' ./e2e
+	SLUICE_TEST_BROWSER='$(ONLY)' go test $(STUCK) -tags browser -v -count=1 -run '^TestBrowser$$' ./e2e
 
 .PHONY: screenshots
 screenshots: ## The page on a bad day, light and dark, wide and on a phone; writes docs/screenshots
