@@ -21,8 +21,8 @@ import (
 type snoozer struct{ processes }
 
 const (
-	riverConns = 4                // of each client
-	riverStop  = 30 * time.Second // for cancelled jobs to end
+	riverConns = 4           // of each client
+	riverStop  = time.Minute // for cancelled jobs to end
 )
 
 func (c snoozer) name() string { return c.of("river") }

@@ -23,8 +23,8 @@ type sluice struct {
 }
 
 const (
-	sluiceReady = 30 * time.Second // for the workers to join
-	sluicePark  = 30 * time.Second // for them to know that an upstream takes no calls
+	sluiceReady = 2 * time.Minute  // for the workers to join
+	sluicePark  = 2 * time.Minute  // for them to know that an upstream takes no calls
 	sluiceStop  = 10 * time.Second // for them to end before they are killed
 )
 

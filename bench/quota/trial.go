@@ -133,6 +133,9 @@ func (t *trial) measure(ctx context.Context) (rec record, err error) {
 		return rec, err
 	}
 	rec.from = t.now()
+	if err := t.begun(ctx); err != nil {
+		return rec, err
+	}
 	if err := t.spend(ctx, &rec); err != nil {
 		return rec, err
 	}
@@ -149,6 +152,20 @@ func (t *trial) measure(ctx context.Context) (rec record, err error) {
 		rec.quotaTxKnown = true
 	}
 	return rec, err
+}
+
+// beginLimit bounds the wait for the fleet's first call.
+const beginLimit = 2 * time.Minute
+
+// begun waits for it: a machine that stands still for the whole span, which may be a second, is not to end up with a record of
+// nothing.
+func (t *trial) begun(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, beginLimit)
+	defer cancel()
+	if err := t.provider.AwaitCalls(ctx, 1); err != nil {
+		return fmt.Errorf("wait for the first call: %w", err)
+	}
+	return nil
 }
 
 // audit stops the contender and reads its books: Postgres knows all of them only when those who wrote have gone.

@@ -66,7 +66,7 @@ func (p *Postgres) Create(ctx context.Context, name string, schema func(ctx cont
 const clientsSQL = `select count(*) from pg_stat_activity where datname = $1 and backend_type = 'client backend'`
 
 // quietLimit bounds the time until the connections of processes that have ended are gone.
-const quietLimit = 10 * time.Second
+const quietLimit = time.Minute
 
 // Quiet waits until nobody is connected to a database: from then on its statistics tell all that was done.
 func (p *Postgres) Quiet(ctx context.Context, name string) error {

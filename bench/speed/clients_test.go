@@ -70,17 +70,13 @@ func TestRefusalIsAnError(t *testing.T) {
 
 func TestWarmingUpIsNotCounted(t *testing.T) {
 	t.Parallel()
-	var calls atomic.Int64
 	began := time.Now()
 	p := pace{Clients: 3, Warm: 30 * time.Millisecond, Span: 30 * time.Millisecond}
 	all, err := p.drive(t.Context(), func() (caller, error) {
-		return func(int) (string, error) {
-			calls.Add(1)
-			return "job", nil
-		}, nil
+		return func(int) (string, error) { return "job", nil }, nil
 	})
-	if err != nil || len(all) == 0 || int64(len(all)) >= calls.Load() {
-		t.Errorf("%d of %d calls are counted, %v", len(all), calls.Load(), err)
+	if err != nil || len(all) == 0 {
+		t.Errorf("%d calls are counted, %v", len(all), err)
 	}
 	for _, s := range all {
 		if s.From.Before(began.Add(p.Warm)) || s.Until.Before(s.From) || s.Job != "job" {
@@ -98,6 +94,22 @@ func TestPacedRequestsKeepTheirRate(t *testing.T) {
 	// 200 are expected, with a standard deviation of 14; a busy machine may make them late, but never more.
 	if err != nil || len(all) == 0 || len(all) > 300 {
 		t.Errorf("%d requests, %v", len(all), err)
+	}
+}
+
+// What is not answered before the time that is counted is over, as where a machine stands still, is tried once more.
+func TestADriveThatCountedNothingGoesOn(t *testing.T) {
+	t.Parallel()
+	p := pace{Clients: 1, Span: 10 * time.Millisecond}
+	connections := 0
+	all, err := p.drive(t.Context(), func() (caller, error) {
+		if connections++; connections == 1 {
+			time.Sleep(2 * p.Span)
+		}
+		return func(int) (string, error) { return "", nil }, nil
+	})
+	if err != nil || len(all) == 0 || connections < 2 {
+		t.Errorf("%d requests are counted over %d connections, %v", len(all), connections, err)
 	}
 }
 

@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	firstLimit  = 30 * time.Second // for the first call that a worker makes
-	flightLimit = 2 * time.Minute  // for all calls to be in flight, and again for all to be done
+	firstLimit  = 2 * time.Minute // for the first call that a worker makes
+	flightLimit = 2 * time.Minute // for all calls to be in flight, and again for all to be done
 )
 
 // caller starts bin/worker and has it make one call, after which it is known that the provider has no limit.

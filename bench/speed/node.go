@@ -5,6 +5,7 @@ import (
 	"context"
 	"embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -113,6 +114,9 @@ func nodePackage() string {
 	return "node-" + runtime.GOOS + "-" + arch
 }
 
+// npmTries is how often npm is asked for all of it: it does not go on where an answer breaks off.
+const npmTries = 3
+
 // installPeers returns the folder of npm's packages, and fills it first if it has to, whole or not at all.
 func installPeers(ctx context.Context) (string, error) {
 	cache, err := os.UserCacheDir()
@@ -132,11 +136,13 @@ func installPeers(ctx context.Context) (string, error) {
 		return "", err
 	}
 	defer os.RemoveAll(tmp)
-	npm := exec.CommandContext(ctx, "npm", "install", "--prefix", tmp, "--no-save", "--no-audit", "--no-fund", "--ignore-scripts",
-		"graphile-worker@"+graphileVersion, "pg-boss@"+bossVersion, nodePackage()+"@"+nodeVersion)
-	npm.Dir = tmp
-	if out, err := npm.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("npm install: %w\n%s", err, bytes.TrimSpace(out))
+	for range npmTries {
+		if err = npmInstall(ctx, tmp); err == nil || ctx.Err() != nil || errors.Is(err, exec.ErrNotFound) {
+			break
+		}
+	}
+	if err != nil {
+		return "", err
 	}
 	if err := os.Rename(tmp, home); err != nil {
 		if _, there := os.Stat(packages); there != nil { // nobody else was faster
@@ -144,4 +150,15 @@ func installPeers(ctx context.Context) (string, error) {
 		}
 	}
 	return packages, nil
+}
+
+// npmInstall puts the packages below a folder.
+func npmInstall(ctx context.Context, dir string) error {
+	npm := exec.CommandContext(ctx, "npm", "install", "--prefix", dir, "--no-save", "--no-audit", "--no-fund", "--ignore-scripts",
+		"graphile-worker@"+graphileVersion, "pg-boss@"+bossVersion, nodePackage()+"@"+nodeVersion)
+	npm.Dir = dir
+	if out, err := npm.CombinedOutput(); err != nil {
+		return fmt.Errorf("npm install: %w\n%s", err, bytes.TrimSpace(out))
+	}
+	return nil
 }

@@ -47,7 +47,7 @@ func TestQuick(t *testing.T) {
 		row := rows[want.test+"|"+want.contender]
 		if row == nil {
 			t.Errorf("no row of %s in %q", want.contender, want.test)
-		} else if v, err := strconv.ParseFloat(strings.ReplaceAll(row[2], ",", ""), 64); err != nil || v < 0 {
+		} else if v, err := strconv.ParseFloat(strings.ReplaceAll(row[2], ",", ""), 64); err != nil || v < 0 && !mayBeEarly(want.test) {
 			t.Errorf("%s in %q: %q", want.contender, want.test, row[2])
 		}
 	}
@@ -63,6 +63,11 @@ func TestQuick(t *testing.T) {
 			wellFormed(t, filepath.Join(folder, plotName(p)))
 		}
 	}
+}
+
+// mayBeEarly tells whether the test's figure is a time since an answer was read: work may begin before that.
+func mayBeEarly(test string) bool {
+	return slices.ContainsFunc(quick.rates, func(n int) bool { return rateTest(n) == test })
 }
 
 type where struct{ test, contender string }

@@ -21,7 +21,7 @@ type service struct {
 	close   func() error
 }
 
-const listenLimit = 30 * time.Second
+const listenLimit = time.Minute
 
 var listening = regexp.MustCompile(`http://(127\.0\.0\.1:\d+)`)
 

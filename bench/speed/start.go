@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	startClients = 64              // enough that none is late at 500 jobs/s
-	lateLimit    = 5 * time.Second // for the last jobs to start, after the last was accepted
+	startClients = 64          // enough that none is late at 500 jobs/s
+	lateLimit    = time.Minute // for the last jobs to start, after the last was accepted
 )
 
 // starts are the times from a job's enqueue until its work begins.

@@ -7,7 +7,7 @@ export default defineConfig({
   fullyParallel: true,
   workers: 2,
   forbidOnly: !!process.env.CI,
-  timeout: 2 * patience,
+  timeout: 5 * patience, // several such waits, and the stage before them
   expect: { timeout: patience },
   reporter: process.env.GITHUB_ACTIONS ? [['list'], ['github']] : 'list',
   use: {
@@ -17,6 +17,7 @@ export default defineConfig({
     timezoneId: 'UTC',
     screenshot: 'only-on-failure',
     launchOptions: {
+      timeout: 2 * patience,
       executablePath: process.env.CHROMIUM,
       chromiumSandbox: process.getuid?.() !== 0, // Chromium's own sandbox refuses root
     },

@@ -17,5 +17,5 @@ export default defineConfig({
   },
   // npm run dev: the page with changes as they are made, over an API on its usual port.
   server: { proxy: Object.fromEntries(['/api', '/page.json'].map((path) => [path, 'http://127.0.0.1:3000'])) },
-  test: { environment: 'jsdom', restoreMocks: true, unstubGlobals: true, testTimeout: 120_000 }, // ms, for a busy machine
+  test: { environment: 'jsdom', restoreMocks: true, unstubGlobals: true, testTimeout: 120_000, hookTimeout: 120_000 }, // ms, for a busy machine
 })

@@ -22,5 +22,6 @@ export default defineConfig({
     restoreMocks: true,
     unstubGlobals: true,
     testTimeout: 120_000, // ms, for a busy machine; the clock of the tests is their own
+    hookTimeout: 120_000,
   },
 })

@@ -4,6 +4,8 @@ import { done, failed, jobId } from '../test/factories.js'
 import { fakeServer, json, problem } from '../test/fakes.js'
 import { createSluiceClient, SluiceError, startsNow, type JobSummary } from './client.js'
 
+const patience = { timeout: 60_000 } // ms: how long a busy machine may take is no test's business
+
 afterEach(() => void vi.useRealTimers())
 
 function setUp() {
@@ -120,10 +122,10 @@ it('a cancel or a retry that comes too late brings the news that it missed', asy
   server.on(`GET ${url}`, json(failed()))
   const job = client.job(jobId)
   const leave = job.subscribe(() => {})
-  await vi.waitFor(() => expect(job.getSnapshot()).toMatchObject({ connection: 'closed', data: { state: 'failed' } }))
+  await vi.waitFor(() => expect(job.getSnapshot()).toMatchObject({ connection: 'closed', data: { state: 'failed' } }), patience)
   server.on(`GET ${url}`, json(done())) // another tab had it tried again
   server.on(`POST ${url}/retry`, problem(409, 'a job that is done cannot be retried'))
   await expect(client.retry(jobId)).rejects.toMatchObject({ status: 409 })
-  await vi.waitFor(() => expect(job.getSnapshot()).toMatchObject({ connection: 'closed', data: { state: 'done' } }))
+  await vi.waitFor(() => expect(job.getSnapshot()).toMatchObject({ connection: 'closed', data: { state: 'done' } }), patience)
   leave()
 })
