@@ -310,6 +310,32 @@ func TestTheDrainLimitThatIsSetCounts(t *testing.T) {
 	}
 }
 
+// One of two lines holds all four slots: by itself it would get half of them.
+func TestTheShareThatIsSetCounts(t *testing.T) {
+	t.Parallel()
+	url, sim := pgtest.URL(t), llmtest.Start(t)
+	file := filepath.Join(t.TempDir(), "sluice.yaml")
+	if err := os.WriteFile(file, []byte("types: {other: {upstream: openai, model: gpt-4}}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start(t, "DATABASE_URL="+url, "OPENAI_BASE_URL="+sim.BaseURL(), "SLUICE_CONFIG="+file, "SLUICE_CONCURRENCY=4",
+		"SLUICE_UPSTREAM_SHARE=1", "SLUICE_DRAIN_LIMIT=0s")
+	db := connect(t, url)
+	enqueue(t, db) // the first call of all goes alone
+	if err := errors.Join(sim.AwaitCalls(t.Context(), 1), sim.AwaitIdle(t.Context())); err != nil {
+		t.Fatal(err)
+	}
+	sim.Hold()
+	for range 4 {
+		enqueue(t, db)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if err := sim.AwaitHeld(ctx, 4); err != nil {
+		t.Errorf("four calls were never in flight: %v", err)
+	}
+}
+
 // It says which webhooks it does not send, and why.
 func TestWebhooksThatAreNotSentAreSaid(t *testing.T) {
 	t.Parallel()
