@@ -104,7 +104,7 @@ func TestADriveThatCountedNothingGoesOn(t *testing.T) {
 	connections := 0
 	all, err := p.drive(t.Context(), func() (caller, error) {
 		if connections++; connections == 1 {
-			time.Sleep(2 * p.Span)
+			time.Sleep(2 * p.Span) // that long does the machine stand still
 		}
 		return func(int) (string, error) { return "", nil }, nil
 	})

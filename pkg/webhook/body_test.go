@@ -2,7 +2,9 @@ package webhook
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,10 +21,9 @@ const npmLibrary = "standardwebhooks@1.1.1"
 func TestTheReferenceLibraryOfNode(t *testing.T) {
 	t.Parallel()
 	home := t.TempDir()
-	install := exec.CommandContext(t.Context(), "npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", home, npmLibrary)
-	if out, err := install.CombinedOutput(); err != nil {
+	if err := npmInstall(t.Context(), home); err != nil {
 		if os.Getenv("CI") == "true" {
-			t.Fatalf("%s cannot be had: %v\n%s", npmLibrary, err, out)
+			t.Fatalf("%s cannot be had: %v", npmLibrary, err)
 		}
 		t.Skipf("%s cannot be had: %v", npmLibrary, err)
 	}
@@ -101,4 +102,18 @@ func TestTheBodyIsThatOfTheContract(t *testing.T) {
 			t.Errorf("nobody knows of %v", data)
 		}
 	}
+}
+
+// npmInstall puts the library below a folder. It asks up to three times: npm does not go on where an answer of the registry
+// breaks off.
+func npmInstall(ctx context.Context, home string) (err error) {
+	for range 3 {
+		install := exec.CommandContext(ctx, "npm", "install", "--no-audit", "--no-fund", "--ignore-scripts", "--prefix", home, npmLibrary)
+		out, failed := install.CombinedOutput()
+		if failed == nil {
+			return nil
+		}
+		err = fmt.Errorf("%w\n%s", failed, out)
+	}
+	return err
 }
